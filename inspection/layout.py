@@ -1,0 +1,69 @@
+"""The layout of the prediction bucket: names of objects and keys of their metadata."""
+
+import hashlib
+from pathlib import PurePosixPath
+
+from inspection.labels import HUMAN_DECIDED
+
+MAX_NAME_BYTES = 1024
+"""Cloud Storage's limit for an object's name in UTF-8 (https://cloud.google.com/storage/docs/objects#naming)."""
+
+PREDICTION_LABEL = "prediction-label"
+PREDICTION_SCORE = "prediction-score"
+MODEL = "model"
+SOURCE = "source"
+ERROR = "error"
+DECISION = "decision"
+DECIDED_BY = "decided-by"
+DECIDED_AT = "decided-at"
+
+_HASH_LENGTH = 16
+_MAX_EXTENSION_BYTES = 16
+
+
+def source_uri(bucket: str, name: str, generation: int) -> str:
+    """`gs://bucket/name#generation`: the image as the camera delivered it, whatever it is called now."""
+    return f"gs://{bucket}/{name}#{generation}"
+
+
+def folder_name(folder: str, name: str) -> str:
+    """`<folder>/<name>`, shortened if it passes Cloud Storage's limit."""
+    return _fit(f"{folder}/", name)
+
+
+def renamed(name: str, generation: int) -> str:
+    """`<stem>-<generation><ext>`: the name for an image whose own name another image has."""
+    head, last = _split(name)
+    stem, extension = _split_extension(last)
+    return f"{head}{stem}-{generation}{extension}"
+
+
+def decided_name(label: str, name: str) -> str:
+    """`human_decided/<folders of name>/<label>_<last part of name>`."""
+    head, last = _split(name)
+    return _fit(f"{HUMAN_DECIDED}/", f"{head}{label}_{last}")
+
+
+def _split(name: str) -> tuple[str, str]:
+    head, slash, last = name.rpartition("/")
+    return head + slash, last
+
+
+def _split_extension(last: str) -> tuple[str, str]:
+    extension = PurePosixPath(last).suffix if last not in {".", ".."} else ""
+    return last[: len(last) - len(extension)], extension
+
+
+def _fit(prefix: str, name: str) -> str:
+    room = MAX_NAME_BYTES - len(prefix.encode())
+    encoded = name.encode()
+    if len(encoded) <= room:
+        return prefix + name
+    # The end of the name is replaced by a hash of the whole: two long names stay two. The whole name stands in
+    # the object's `source`.
+    _, extension = _split_extension(_split(name)[1])
+    if len(extension.encode()) > _MAX_EXTENSION_BYTES:
+        extension = ""
+    tail = "~" + hashlib.sha256(encoded).hexdigest()[:_HASH_LENGTH] + extension
+    kept = encoded[: room - len(tail.encode())].decode(errors="ignore")
+    return prefix + kept + tail
