@@ -2,49 +2,15 @@
 
 import os
 import shutil
-import socket
-import time
 from pathlib import Path
 
-from local.guard import Guarded
-
-SECONDS_TO_START = 60
+from local.processes import CannotStartError, Guarded, free_port, wait_for_port
 
 HOW_TO_INSTALL = (
     "Google's Pub/Sub emulator is needed. Install the Google Cloud CLI (https://cloud.google.com/sdk/docs/install), a Java "
     "runtime of version 11 or later, and then: gcloud components install beta pubsub-emulator (or, from Google's Debian "
     "packages: apt-get install google-cloud-cli-pubsub-emulator)"
 )
-
-
-class CannotStartError(Exception):
-    """Something that the local cloud needs is missing or did not start; the text says what to do."""
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int, process: Guarded, *, name: str, seconds: float = SECONDS_TO_START) -> None:
-    """Return when `process` accepts connections on `port`.
-
-    Raises:
-        CannotStartError: it ended or did not listen in time; the text has the end of its log.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.running:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    state = f"did not listen within {seconds:.0f} s" if process.running else "ended at its start"
-    message = f"{name} {state}. The end of {process.log}:\n{process.log_tail()}"
-    raise CannotStartError(message)
 
 
 class PubSubEmulator:

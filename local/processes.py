@@ -1,6 +1,6 @@
-"""Start a command that ends with whoever started it, however that one ends.
+"""Commands that end with whoever started them, however that one ends.
 
-The command runs under a small guard that waits for its own standard input to close: the operating system closes it
+A command runs under a small guard that waits for its own standard input to close: the operating system closes it
 when the starter exits, crashes or is killed. Then the whole process group goes. (`gcloud` leaves its Java child alive
 on the port when only it is ended.)
 """
@@ -8,15 +8,22 @@ on the port when only it is ended.)
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+SECONDS_TO_START = 60
 SECONDS_TO_END = 5
+
+
+class CannotStartError(Exception):
+    """Something that the local cloud needs is missing or did not start; the text says what to do."""
 
 
 class Guarded:
@@ -50,6 +57,32 @@ class Guarded:
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, process: Guarded, *, name: str, seconds: float = SECONDS_TO_START) -> None:
+    """Return when `process` accepts connections on `port`.
+
+    Raises:
+        CannotStartError: it ended or did not listen in time; the text has the end of its log.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.running:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    state = f"did not listen within {seconds:.0f} s" if process.running else "ended at its start"
+    message = f"{name} {state}. The end of {process.log}:\n{process.log_tail()}"
+    raise CannotStartError(message)
 
 
 def _guard(command: Sequence[str]) -> NoReturn:

@@ -1,0 +1,247 @@
+"""Makes real, on this machine, each resource that the Pulumi program declares.
+
+The engine's place is taken by Pulumi's own mocks: every resource arrives here with resolved inputs, after what it
+depends on, in several threads at once. A resource type that is not in the tables below is an error, so that nothing
+that the program declares is skipped silently.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pulumi
+from google.cloud import pubsub_v1, storage
+from google.protobuf import duration_pb2
+
+PROJECT_NUMBER = "123456789012"
+
+Inputs = Mapping[str, Any]
+Outputs = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """One role, granted to one member on one resource."""
+
+    name: str
+    """The Pulumi resource's name."""
+    kind: str
+    """What it is granted on: bucket, topic, project..."""
+    resource: str
+    role: str
+    member: str
+    condition: str | None = None
+
+
+class Runner(Protocol):
+    """What can start a declared program."""
+
+    def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Inputs) -> str:
+        """Start a function from its archive; returns its address."""
+        ...
+
+
+class UnknownResourceError(Exception):
+    """The program declares something that the local cloud cannot run and does not know to leave out."""
+
+
+# What changes nothing on one machine; each is listed when the local cloud starts.
+NOT_RUN = {
+    "gcp:projects/service:Service": "an API is enabled",
+    "gcp:artifactregistry/repository:Repository": "images of the functions are kept",
+    "gcp:monitoring/alertPolicy:AlertPolicy": "an alert is raised",
+    "gcp:monitoring/notificationChannel:NotificationChannel": "an alert is sent",
+    "gcp:monitoring/dashboard:Dashboard": "figures are shown",
+    "gcp:logging/metric:Metric": "log lines are counted",
+    "gcp:logging/projectBucketConfig:ProjectBucketConfig": "logs are kept",
+    "gcp:billing/budget:Budget": "the bill is watched",
+    "time:index/sleep:Sleep": "the cloud needs a moment",
+}
+
+# Type of the resource -> what the role is granted on, and the input that names it.
+_BINDINGS = {
+    "gcp:projects/iAMMember:IAMMember": ("project", "project"),
+    "gcp:serviceaccount/iAMMember:IAMMember": ("service account", "serviceAccountId"),
+    "gcp:storage/bucketIAMMember:BucketIAMMember": ("bucket", "bucket"),
+    "gcp:pubsub/topicIAMMember:TopicIAMMember": ("topic", "topic"),
+    "gcp:pubsub/subscriptionIAMMember:SubscriptionIAMMember": ("subscription", "subscription"),
+    "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": ("service", "name"),
+    "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": ("repository", "repository"),
+    "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember": ("endpoint", "endpoint"),
+    "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember": ("App Engine service", "service"),
+}
+
+
+class LocalProvider(pulumi.runtime.Mocks):
+    """Creates what the program declares through the clients of the local services."""
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        region: str,
+        storage_client: storage.Client,
+        publisher: pubsub_v1.PublisherClient,
+        subscriber: pubsub_v1.SubscriberClient,
+        runner: Runner,
+    ) -> None:
+        """The clients speak as the engineer at the machine."""
+        self._project = project
+        self._region = region
+        self._storage = storage_client
+        self._publisher = publisher
+        self._subscriber = subscriber
+        self._runner = runner
+        self._lock = threading.Lock()
+        self.bindings: list[Binding] = []
+        self.not_run: dict[str, int] = {}
+        """What was declared and changes nothing here: reason and how often."""
+        self.failures: list[Exception] = []
+        self._makers: dict[str, Callable[[Inputs], tuple[str, Outputs]]] = {
+            "gcp:projects/serviceIdentity:ServiceIdentity": self._service_identity,
+            "gcp:serviceaccount/account:Account": self._account,
+            "gcp:storage/bucket:Bucket": self._bucket,
+            "gcp:storage/bucketObject:BucketObject": self._bucket_object,
+            "gcp:storage/notification:Notification": self._notification,
+            "gcp:pubsub/topic:Topic": self._topic,
+            "gcp:pubsub/subscription:Subscription": self._subscription,
+            "gcp:cloudfunctionsv2/function:Function": self._function,
+        }
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        """One resource of the program."""
+        try:
+            return self._make(args)
+        except Exception as error:
+            self.failures.append(error)
+            raise
+
+    def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # the mocks take a bare dict as well
+        self, args: pulumi.runtime.MockCallArgs
+    ) -> dict[Any, Any]:
+        """One invoke of the program."""
+        invoke = args.token
+        project: str = args.args.get("project") or args.args.get("projectId") or self._project
+        if invoke == "gcp:storage/getProjectServiceAccount:getProjectServiceAccount":
+            email = f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
+            return {"emailAddress": email, "member": f"serviceAccount:{email}", "id": email, "project": project}
+        if invoke == "gcp:organizations/getProject:getProject":
+            return {"number": PROJECT_NUMBER, "projectId": project, "id": f"projects/{project}", "name": project}
+        error = UnknownResourceError(f"the local cloud does not know the invoke {invoke!r}: add it to {__name__}")
+        self.failures.append(error)
+        raise error
+
+    def _make(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, Outputs]:
+        if not args.custom:  # a component only groups others
+            return args.name, dict(args.inputs)
+        if make := self._makers.get(args.typ):
+            resource_id, outputs = make(args.inputs)
+            return resource_id, {**args.inputs, **outputs}
+        if args.typ in _BINDINGS:
+            return self._bind(args)
+        if args.typ in NOT_RUN:
+            with self._lock:
+                self.not_run[args.typ] = self.not_run.get(args.typ, 0) + 1
+            return args.name, {"name": args.name, **args.inputs}
+        message = (
+            f"the program declares {args.name!r} of type {args.typ!r}, which the local cloud does not know: "
+            f"make it in {__name__}, or list it there as what changes nothing on one machine"
+        )
+        raise UnknownResourceError(message)
+
+    def _bind(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, Outputs]:
+        kind, key = _BINDINGS[args.typ]
+        condition = args.inputs.get("condition")
+        binding = Binding(
+            name=args.name,
+            kind=kind,
+            resource=args.inputs[key],
+            role=args.inputs["role"],
+            member=args.inputs["member"],
+            condition=condition["expression"] if condition else None,
+        )
+        with self._lock:
+            self.bindings.append(binding)
+        return f"{binding.resource}/{binding.role}/{binding.member}", dict(args.inputs)
+
+    def _service_identity(self, inputs: Inputs) -> tuple[str, Outputs]:
+        agent = inputs["service"].split(".")[0]
+        email = f"service-{PROJECT_NUMBER}@gcp-sa-{agent}.iam.gserviceaccount.com"
+        return email, {"email": email, "member": f"serviceAccount:{email}"}
+
+    def _account(self, inputs: Inputs) -> tuple[str, Outputs]:
+        email = f"{inputs['accountId']}@{self._project}.iam.gserviceaccount.com"
+        path = f"projects/{self._project}/serviceAccounts/{email}"
+        return path, {"email": email, "member": f"serviceAccount:{email}", "name": path}
+
+    def _bucket(self, inputs: Inputs) -> tuple[str, Outputs]:
+        bucket = self._storage.bucket(inputs["name"])
+        self._storage.create_bucket(bucket, location=inputs["location"])
+        return inputs["name"], {"url": f"gs://{inputs['name']}"}
+
+    def _bucket_object(self, inputs: Inputs) -> tuple[str, Outputs]:
+        source: pulumi.FileAsset = inputs["source"]
+        blob = self._storage.bucket(inputs["bucket"]).blob(inputs["name"])
+        blob.upload_from_filename(source.path)
+        return f"{inputs['bucket']}-{inputs['name']}", {"outputName": inputs["name"]}
+
+    def _notification(self, inputs: Inputs) -> tuple[str, Outputs]:
+        topic = inputs["topic"].removeprefix("//pubsub.googleapis.com/")
+        _, project, _, topic_name = topic.split("/")
+        notification = self._storage.bucket(inputs["bucket"]).notification(
+            topic_name=topic_name,
+            topic_project=project,
+            event_types=inputs["eventTypes"],
+            payload_format=inputs["payloadFormat"],
+            custom_attributes=inputs.get("customAttributes"),
+            blob_name_prefix=inputs.get("objectNamePrefix"),
+        )
+        notification.create()
+        return str(notification.notification_id), {}
+
+    def _topic(self, inputs: Inputs) -> tuple[str, Outputs]:
+        path = f"projects/{self._project}/topics/{inputs['name']}"
+        self._publisher.create_topic(name=path)
+        return path, {}
+
+    def _subscription(self, inputs: Inputs) -> tuple[str, Outputs]:
+        path = f"projects/{self._project}/subscriptions/{inputs['name']}"
+        request: dict[str, Any] = {"name": path, "topic": self._topic_path(inputs["topic"])}
+        if "ackDeadlineSeconds" in inputs:
+            request["ack_deadline_seconds"] = int(inputs["ackDeadlineSeconds"])
+        if push := inputs.get("pushConfig"):
+            request["push_config"] = {"push_endpoint": push["pushEndpoint"]}
+        if retry := inputs.get("retryPolicy"):
+            request["retry_policy"] = {
+                "minimum_backoff": _duration(retry["minimumBackoff"]),
+                "maximum_backoff": _duration(retry["maximumBackoff"]),
+            }
+        if dead := inputs.get("deadLetterPolicy"):
+            request["dead_letter_policy"] = {
+                "dead_letter_topic": self._topic_path(dead["deadLetterTopic"]),
+                "max_delivery_attempts": int(dead["maxDeliveryAttempts"]),
+            }
+        self._subscriber.create_subscription(request=request)
+        return path, {}
+
+    def _topic_path(self, topic: str) -> str:
+        return topic if topic.startswith("projects/") else f"projects/{self._project}/topics/{topic}"
+
+    def _function(self, inputs: Inputs) -> tuple[str, Outputs]:
+        build, service = inputs["buildConfig"], inputs["serviceConfig"]
+        source = build["source"]["storageSource"]
+        archive = self._storage.bucket(source["bucket"]).blob(source["object"]).download_as_bytes()
+        address = self._runner.start_function(
+            inputs["name"], archive=archive, entry_point=build["entryPoint"], service=service
+        )
+        path = f"projects/{self._project}/locations/{inputs['location']}"
+        outputs = {
+            "url": address,
+            "serviceConfig": {**service, "uri": address, "service": f"{path}/services/{inputs['name']}"},
+        }
+        return f"{path}/functions/{inputs['name']}", outputs
+
+
+def _duration(text: str) -> duration_pb2.Duration:
+    return duration_pb2.Duration(seconds=int(float(text.removesuffix("s"))))
