@@ -1,0 +1,170 @@
+"""The app as App Engine starts it: `uvicorn webapp.main:app --host 0.0.0.0 --port $PORT`."""
+
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, cast
+
+import google.auth
+import requests
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage import Client
+from requests.adapters import HTTPAdapter
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Scope
+
+from inspection.logs import structured_logger
+from webapp import api, routes
+from webapp.guard import Guard, ServesNobody, problem_response
+from webapp.images import ImageLinks
+from webapp.problems import ProblemError
+from webapp.reviewing import Reviewing
+from webapp.settings import MisconfiguredError, Settings, read_settings
+from webapp.sign_in import SignIn, sign_in_for
+
+PAGE = Path(__file__).parent / "frontend" / "dist"
+"""The built page."""
+
+_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+"""Storage, and IAM for signing."""
+
+_CONNECTIONS = 50
+"""More than FastAPI's threads: else connections to the storage are thrown away and made anew."""
+
+_log = structured_logger("review")
+
+
+def api_app() -> FastAPI:
+    """The routes with their errors, without what they need to work; its schema is `webapp/openapi.json`."""
+    app = FastAPI(
+        title="Review",
+        description="A person decides on the pictures that the model was not sure of.",
+        version="1",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.include_router(routes.router)
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    for error in (GoogleAPIError, GoogleAuthError, requests.RequestException):
+        app.add_exception_handler(error, _storage_unavailable)
+    app.add_exception_handler(Exception, _internal)
+    return app
+
+
+def review_app(
+    settings: Settings, *, reviewing: Reviewing, images: ImageLinks, sign_in: SignIn, page: Path = PAGE
+) -> ASGIApp:
+    """The whole app: the API and the page, behind the guard."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        yield
+        reviewing.close()
+
+    app = api_app()
+    app.router.lifespan_context = lifespan
+    app.state.reviewing = reviewing
+    app.state.images = images
+    app.mount("/", _Page(directory=page, html=True, check_dir=False))
+    return Guard(app, sign_in=sign_in, settings=settings, image_origin=images.origin)
+
+
+def app_for(environment: Mapping[str, str]) -> ASGIApp:
+    """The app that the environment describes, or one that serves nobody."""
+    try:
+        settings = read_settings(environment)
+        client = storage_client()
+    except (MisconfiguredError, GoogleAuthError) as error:
+        _log.critical("the review app is misconfigured and serves nobody: %s", error)
+        return ServesNobody()
+    bucket = client.bucket(settings.prediction_bucket)
+    return review_app(
+        settings,
+        reviewing=Reviewing(bucket, settings.labels),
+        images=ImageLinks(bucket, client._credentials, settings.signer_email),  # noqa: SLF001
+        sign_in=sign_in_for(settings),
+    )
+
+
+def storage_client() -> Client:
+    """A client with the app's own identity, or for an emulator with none.
+
+    Raises:
+        GoogleAuthError: there are no credentials.
+    """
+    project: str | None
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        credentials, project = cast("Credentials", AnonymousCredentials()), "local"
+    else:
+        credentials, project = google.auth.default(scopes=_SCOPES)
+    client = Client(project=project, credentials=credentials)
+    for scheme in ("https://", "http://"):
+        client._http.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))  # noqa: SLF001
+    return client
+
+
+class _Page(StaticFiles):
+    """The built page. Its assets have their content's hash in the name, so only the rest can change."""
+
+    def file_response(
+        self, full_path: Any, stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        is_asset = scope["path"].startswith("/assets/")
+        response.headers["Cache-Control"] = "private, max-age=31536000, immutable" if is_asset else "no-cache"
+        return response
+
+
+def _problem(_: Request, error: Exception) -> Response:
+    return problem_response(cast("ProblemError", error))
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    mistakes = [
+        f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']} (it is {str(mistake['input'])[:100]!r})"
+        for mistake in cast("RequestValidationError", error).errors()
+    ]
+    return _answer(HTTPStatus.UNPROCESSABLE_CONTENT, "invalid", "; ".join(mistakes))
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    status = HTTPStatus(cast("HTTPException", error).status_code)
+    code = "not_found" if status == HTTPStatus.NOT_FOUND else "invalid"
+    return _answer(status, code, f"{request.method} {request.url.path}: {status.phrase}")
+
+
+def _storage_unavailable(request: Request, error: Exception) -> Response:
+    _log.error(
+        "the storage did not do what was asked: %s",
+        error,
+        extra={"fields": {"request": f"{request.method} {request.url.path}"}},
+    )
+    message = "The storage does not answer as it should. Nothing is lost; try again."
+    return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "storage_unavailable", message)
+
+
+def _internal(request: Request, error: Exception) -> Response:
+    _log.error("unexpected", exc_info=error, extra={"fields": {"request": f"{request.method} {request.url.path}"}})
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something unexpected went wrong. Nothing is lost.")
+
+
+def _answer(status: HTTPStatus, code: Any, message: str) -> Response:
+    return problem_response(ProblemError(status, api.Problem(code=code, message=message)))
+
+
+def __getattr__(name: str) -> ASGIApp:
+    # Made when the server asks for it, not when a test or the schema's command imports this module.
+    if name == "app":
+        globals()["app"] = app_for(os.environ)
+        return globals()["app"]
+    raise AttributeError(name)

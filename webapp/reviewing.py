@@ -1,0 +1,466 @@
+"""What happens to a picture of the queue: claimed, decided, skipped, undone.
+
+The bucket is the only state. Each step is one compare-and-set on the object's metadata or one atomic move, both with
+preconditions; what a page says about a picture (its claim) only spares a request, the storage decides. So a request
+can be sent twice, two reviewers can race, and an instance can die at any point.
+
+Pictures are moved, never copied, deleted or overwritten.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.api_core.exceptions import NotFound, PreconditionFailed
+from google.cloud.storage import Blob, Bucket
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from inspection import layout
+from inspection.labels import UNCLEAR
+from inspection.logs import structured_logger
+from webapp import api, picture, problems
+from webapp.picture import Hold, PictureId, StoredPicture
+from webapp.waiting import WaitingCount
+
+CLAIM_TIME = timedelta(minutes=2)
+"""How long a picture stays with a page that says nothing more. Pages renew at half of it."""
+
+PAGE_SIZE = 100
+PAGES_AT_ONCE = 3
+"""A request looks at PAGE_SIZE * PAGES_AT_ONCE pictures at most, however many wait; the cursor goes on from there."""
+
+CLAIMS_AT_ONCE = 8
+
+_TIMEOUT = (5, 10)
+"""Seconds to connect and to answer, for one try."""
+
+_RETRY = DEFAULT_RETRY.with_timeout(20)
+"""Safe for every request of this module: each change carries a precondition, so its second try changes nothing."""
+
+_ATTEMPTS = 4
+"""How often a step is tried anew when the object has changed under it."""
+
+_log = structured_logger("review")
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """Who asks: a person, on one open page."""
+
+    email: str
+    page: str
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """Where the search for free pictures goes on.
+
+    First all that nobody has skipped, then, from the front again, every free one.
+    """
+
+    skipped_too: bool = False
+    after: str = ""
+
+    def __str__(self) -> str:
+        return picture.encode(int(self.skipped_too), self.after)
+
+    @classmethod
+    def parse(cls, text: str | None) -> "_Cursor":
+        if text is None:
+            return cls()
+        match picture.decode(text):
+            case [0 | 1 as skipped_too, str(after)] if after == "" or picture.is_queued(after):
+                return cls(bool(skipped_too), after)
+            case _:
+                raise problems.invalid(f"cursor is {text[:100]!r}; give the one of the last answer, or null")
+
+
+class Reviewing:
+    """The queue of one prediction bucket and the decisions on it."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        labels: tuple[str, ...],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.labels = labels
+        self.claim_seconds = int(CLAIM_TIME.total_seconds())
+        self._bucket = bucket
+        self._now = now
+        self._waiting = WaitingCount(bucket, monotonic=monotonic)
+        self._pool = ThreadPoolExecutor(CLAIMS_AT_ONCE, thread_name_prefix="claim")
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def waiting(self) -> api.Waiting:
+        """About how many pictures wait."""
+        return self._waiting.read()
+
+    # The queue
+
+    def next_pictures(self, reviewer: Reviewer, wanted: api.QueueRequest) -> api.Queue:
+        """Claim the next free pictures: `wanted.count` of them, or as many as a bounded search finds."""
+        held = {PictureId.parse(key) for key in wanted.held}
+        cursor: _Cursor | None = _Cursor.parse(wanted.cursor)
+        claimed: list[StoredPicture] = []
+        for _ in range(PAGES_AT_ONCE):
+            if cursor is None or len(claimed) == wanted.count:
+                break
+            page, following = self._read_page(cursor)
+            free = [stored for stored in page if stored.id not in held and self._is_free(stored, reviewer, cursor)]
+            while free and len(claimed) < wanted.count:
+                tried = free[: wanted.count - len(claimed)]
+                free = free[len(tried) :]
+                claimed += filter(None, self._pool.map(lambda stored: self._claim(reviewer, stored), tried))
+                if free:
+                    cursor = _Cursor(cursor.skipped_too, tried[-1].name)
+            if not free:
+                cursor = following
+        return api.Queue(
+            pictures=[self._shown(stored) for stored in claimed],
+            cursor=None if cursor is None else str(cursor),
+            waiting=self._waiting.read(),
+        )
+
+    def _read_page(self, cursor: _Cursor) -> tuple[list[StoredPicture], _Cursor | None]:
+        """One page from the cursor on, and where to go on after it."""
+        # The offset is inclusive: one more, and the one that it names is left out.
+        found = list(
+            self._bucket.list_blobs(
+                prefix=f"{UNCLEAR}/",
+                start_offset=cursor.after or None,
+                max_results=PAGE_SIZE + 1,
+                fields="items(name,generation,metageneration,metadata),nextPageToken",
+                timeout=_TIMEOUT,
+                retry=_RETRY,
+            )
+        )
+        page = [_stored(blob) for blob in found if picture.is_queued(_name(blob)) and _name(blob) != cursor.after]
+        if len(found) > PAGE_SIZE:
+            return page, _Cursor(cursor.skipped_too, _name(found[-1]))
+        return page, None if cursor.skipped_too else _Cursor(skipped_too=True)
+
+    def _is_free(self, stored: StoredPicture, reviewer: Reviewer, cursor: _Cursor) -> bool:
+        if picture.SKIPPED_AT in stored.metadata and not cursor.skipped_too:
+            return False
+        hold = self._hold(stored)
+        # A page that was loaded again gets its own pictures back.
+        return hold is None or (stored.decision is None and _is_by(hold, reviewer))
+
+    def _claim(self, reviewer: Reviewer, stored: StoredPicture) -> StoredPicture | None:
+        try:
+            return self._patch(stored.id, stored.metageneration, self._claim_for(reviewer) | picture.NO_DECISION)
+        except (NotFound, PreconditionFailed):
+            return None  # another was faster
+
+    def _claim_for(self, reviewer: Reviewer) -> dict[str, str | None]:
+        until = self._now() + CLAIM_TIME
+        return {
+            picture.CLAIMED_BY: reviewer.email,
+            picture.CLAIMED_ON: reviewer.page,
+            picture.CLAIMED_UNTIL: until.isoformat(),
+        }
+
+    def _shown(self, stored: StoredPicture) -> api.Picture:
+        return api.Picture(
+            id=stored.id.key,
+            claim=str(stored.metageneration),
+            name=stored.camera_name,
+            label=stored.metadata.get(layout.PREDICTION_LABEL),
+            score=stored.score,
+            model=stored.metadata.get(layout.MODEL),
+            image_url=f"/api/pictures/{stored.id.key}/image",
+            claimed_until=datetime.fromisoformat(stored.metadata[picture.CLAIMED_UNTIL]),
+            skipped=picture.SKIPPED_AT in stored.metadata,
+        )
+
+    # Claims
+
+    def renew(self, reviewer: Reviewer, pictures: Iterable[api.ClaimedPicture]) -> api.Claims:
+        """Let each claim last CLAIM_TIME from now on; a claim that has ended without another taking it comes back."""
+
+        def renew_one(held: api.ClaimedPicture) -> api.RenewedClaim | api.LostClaim:
+            try:
+                stored = self._change(
+                    reviewer, PictureId.parse(held.id), int(held.claim), self._claim_for(reviewer) | picture.NO_DECISION
+                )
+            except problems.ProblemError as error:
+                return api.LostClaim(id=held.id, problem=error.problem)
+            return api.RenewedClaim(
+                id=held.id,
+                claim=str(stored.metageneration),
+                claimed_until=datetime.fromisoformat(stored.metadata[picture.CLAIMED_UNTIL]),
+            )
+
+        outcomes = list(self._pool.map(renew_one, pictures))
+        return api.Claims(
+            renewed=[outcome for outcome in outcomes if isinstance(outcome, api.RenewedClaim)],
+            lost=[outcome for outcome in outcomes if isinstance(outcome, api.LostClaim)],
+        )
+
+    def release(self, reviewer: Reviewer, pictures: Iterable[api.ClaimedPicture]) -> None:
+        """End the claims; those that the page has lost already are passed over."""
+
+        def release_one(held: api.ClaimedPicture) -> None:
+            with suppress(problems.ProblemError):
+                self._change(reviewer, PictureId.parse(held.id), int(held.claim), picture.NO_CLAIM)
+
+        list(self._pool.map(release_one, pictures))
+
+    def skip(self, reviewer: Reviewer, target: PictureId, claim: str) -> None:
+        """Return a picture to the end of the queue.
+
+        Raises:
+            ProblemError: it is with another reviewer, decided, changed or gone.
+        """
+        skipped = {picture.SKIPPED_AT: self._now().isoformat()}
+        self._change(reviewer, target, int(claim), picture.NO_CLAIM | skipped)
+
+    def _change(
+        self, reviewer: Reviewer, target: PictureId, metageneration: int, changes: Mapping[str, str | None]
+    ) -> StoredPicture:
+        """Change a picture's metadata, unless another has it."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._patch(target, metageneration, changes)
+            except (NotFound, PreconditionFailed):
+                stored = self._read(target)
+                if stored is None:
+                    raise self._why_gone(target) from None
+                self._refuse_if_taken(stored, reviewer)
+                metageneration = stored.metageneration
+        raise problems.changed()
+
+    # Decisions
+
+    def decide(self, reviewer: Reviewer, target: PictureId, request: api.DecisionRequest) -> api.Decision:
+        """Record a decision in the picture's metadata, then move it to `human_decided/`: two requests to the storage.
+
+        Raises:
+            ProblemError: the label is unknown, or the picture is with another reviewer, decided, changed or gone.
+        """
+        if request.label not in self.labels:
+            allowed = ", ".join(self.labels)
+            raise problems.invalid(f"label is {request.label[:100]!r}; this line's labels are {allowed}")
+        metageneration = int(request.claim)
+        recorded: StoredPicture | None = None
+        names = _filed_names(target, request.label)
+        name = next(names)
+        for _ in range(_ATTEMPTS):
+            try:
+                if recorded is None:
+                    decision = self._decision_of(reviewer, target, request)
+                    recorded = self._patch(target, metageneration, decision)
+                self._move(recorded, name)
+            except (NotFound, PreconditionFailed):
+                stored = self._read(target)
+                if stored is None:
+                    return self._decided_before(reviewer, target, request)
+                if stored.decision != request.label or stored.decided_by != reviewer.email:
+                    self._refuse_if_taken(stored, reviewer)
+                    recorded, metageneration = None, stored.metageneration
+                elif recorded and recorded.metageneration == stored.metageneration:
+                    name = next(names)  # another picture has that name
+                else:
+                    recorded = stored  # sent before, and not finished
+            else:
+                self._waiting.correct(-1)
+                _log.info("decided", extra={"fields": {"image": str(target), "to": name, **_facts(recorded)}})
+                return self._decision(target, name, recorded)
+        raise problems.changed()
+
+    def _decision_of(
+        self, reviewer: Reviewer, target: PictureId, request: api.DecisionRequest
+    ) -> Mapping[str, str | None]:
+        return picture.NO_CLAIM | {
+            layout.DECISION: request.label,
+            layout.DECIDED_BY: reviewer.email,
+            layout.DECIDED_AT: self._now().isoformat(),
+            picture.DECIDED_ON: f"{reviewer.page}/{request.number}",
+            picture.DECIDED_FROM: str(target),
+        }
+
+    def _decided_before(self, reviewer: Reviewer, target: PictureId, request: api.DecisionRequest) -> api.Decision:
+        """The answer where the picture has left the queue: this very decision, sent again, or a conflict."""
+        filed = self._find_filed(target, first=request.label)
+        if filed and filed.decision == request.label and filed.decided_by == reviewer.email:
+            return self._decision(target, filed.name, filed)
+        raise self._why_gone(target, filed)
+
+    def _decision(self, target: PictureId, name: str, recorded: StoredPicture) -> api.Decision:
+        return api.Decision(
+            id=target.key,
+            label=recorded.decision or "",
+            decided_at=recorded.decided_at or self._now(),
+            undo=picture.encode(name, target.name, target.generation),
+            waiting=self._waiting.known(),
+        )
+
+    def _refuse_if_taken(self, stored: StoredPicture, reviewer: Reviewer) -> None:
+        hold = self._hold(stored)
+        if hold and stored.decision is not None:
+            raise problems.decided(by=hold.by, label=stored.decision, at=stored.decided_at)
+        if hold and not _is_by(hold, reviewer):
+            raise problems.claimed(by=hold.by, until=hold.until)
+
+    def _why_gone(self, target: PictureId, filed: StoredPicture | None = None) -> problems.ProblemError:
+        filed = filed or self._find_filed(target)
+        if filed:
+            return problems.decided(by=filed.decided_by, label=filed.decision or "", at=filed.decided_at)
+        return problems.changed() if self._get(target.name) else problems.unknown_picture()
+
+    def _find_filed(self, target: PictureId, first: str | None = None) -> StoredPicture | None:
+        """The picture in `human_decided/`. Only asked when a request comes too late: a get for each label."""
+        for label in sorted(self.labels, key=lambda label: label != first):
+            for name in _filed_names(target, label):
+                stored = self._get(name)
+                if stored and stored.metadata.get(picture.DECIDED_FROM) == str(target):
+                    return stored
+        return None
+
+    # Undo
+
+    def undo(self, reviewer: Reviewer, request: api.UndoRequest) -> api.Picture:
+        """Move a picture back to the queue, claimed for the page that had decided on it.
+
+        The page keeps the list of its decisions; what may be undone is read from the object itself (who decided, on
+        which page, as its how-manieth decision), so there is neither a session to store nor a secret to share.
+
+        Raises:
+            ProblemError: it is not one of the last decisions of this reviewer on this page, or it has changed since.
+        """
+        match picture.decode(request.undo):
+            case [str(name), str(old_name), int(generation)] if picture.is_filed(name) and picture.is_queued(old_name):
+                target = PictureId(old_name, generation)
+            case _:
+                raise problems.invalid("undo is none of this app's; give the text of the decision's answer")
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._shown(self._move_back(reviewer, request, name, target))
+            except (NotFound, PreconditionFailed):
+                continue  # sent twice at once, or stopped half-way before: look again
+        raise problems.changed()
+
+    def _move_back(self, reviewer: Reviewer, request: api.UndoRequest, name: str, target: PictureId) -> StoredPicture:
+        moved = self._get(name)
+        if moved and moved.metadata.get(picture.DECIDED_FROM) == str(target):
+            self._refuse_undo(moved, reviewer, request)
+            moved = self._return(moved, target)
+            self._waiting.correct(+1)
+            _log.info("undone", extra={"fields": {"image": str(moved.id), "from": name, **_facts(moved)}})
+        else:
+            moved = self._find_returned(target)
+            if moved is None:
+                raise problems.undo_refused("The picture is no longer where this decision put it.")
+            if moved.decision is None:
+                hold = self._hold(moved)
+                if hold and _is_by(hold, reviewer):
+                    return moved  # sent again
+                raise problems.undo_refused("The decision has been taken back already.")
+            self._refuse_undo(moved, reviewer, request)
+        # The decision goes last: if this instance dies before, the undo can be sent again.
+        return self._patch(moved.id, moved.metageneration, self._claim_for(reviewer) | picture.NO_DECISION)
+
+    def _refuse_undo(self, filed: StoredPicture, reviewer: Reviewer, request: api.UndoRequest) -> None:
+        page, number = filed.decided_on
+        if filed.decided_by != reviewer.email or page != reviewer.page:
+            message = f"{filed.decided_by} decided this in another session; only that session can take it back."
+            raise problems.undo_refused(message)
+        if not 0 <= request.number - number < api.UNDO_LIMIT:
+            raise problems.undo_refused(f"Only a session's last {api.UNDO_LIMIT} decisions can be taken back.")
+
+    def _return(self, filed: StoredPicture, target: PictureId) -> StoredPicture:
+        try:
+            return self._move(filed, target.name)
+        except PreconditionFailed:
+            _, other_name = _names(target)
+            return self._move(filed, other_name)  # a new picture has come under the old name
+
+    def _find_returned(self, target: PictureId) -> StoredPicture | None:
+        for name in _names(target):
+            stored = self._get(name)
+            if stored and stored.metadata.get(picture.DECIDED_FROM) == str(target):
+                return stored
+        return None
+
+    # The storage
+
+    def _hold(self, stored: StoredPicture) -> Hold | None:
+        return stored.hold(self._now(), CLAIM_TIME)
+
+    def _read(self, target: PictureId) -> StoredPicture | None:
+        """The picture as it is now, while it is in the queue and not replaced."""
+        stored = self._get(target.name)
+        return stored if stored and stored.generation == target.generation else None
+
+    def _get(self, name: str) -> StoredPicture | None:
+        blob = self._bucket.get_blob(name, timeout=_TIMEOUT, retry=_RETRY)
+        return None if blob is None else _stored(blob)
+
+    def _patch(self, target: PictureId, metageneration: int, changes: Mapping[str, str | None]) -> StoredPicture:
+        """Change metadata; None removes a key, and keys that are not named stay."""
+        blob = self._bucket.blob(target.name, generation=target.generation)
+        blob.metadata = dict(changes)
+        blob.patch(if_metageneration_match=metageneration, timeout=_TIMEOUT, retry=_RETRY)
+        return _stored(blob)
+
+    def _move(self, stored: StoredPicture, name: str) -> StoredPicture:
+        moved = self._bucket.move_blob(
+            self._bucket.blob(stored.name),
+            name,
+            if_generation_match=0,
+            if_source_generation_match=stored.generation,
+            if_source_metageneration_match=stored.metageneration,
+            timeout=_TIMEOUT,
+            retry=_RETRY,
+        )
+        return _stored(moved)
+
+
+def _is_by(hold: Hold, reviewer: Reviewer) -> bool:
+    return (hold.by, hold.page) == (reviewer.email, reviewer.page)
+
+
+def _names(target: PictureId) -> tuple[str, str]:
+    """The name in the queue, and the one for a picture whose name has been taken."""
+    name = target.name.removeprefix(f"{UNCLEAR}/")
+    return target.name, layout.folder_name(UNCLEAR, layout.renamed(name, target.generation))
+
+
+def _filed_names(target: PictureId, label: str) -> Generator[str]:
+    name = target.name.removeprefix(f"{UNCLEAR}/")
+    yield layout.decided_name(label, name)
+    yield layout.decided_name(label, layout.renamed(name, target.generation))
+
+
+def _stored(blob: Blob) -> StoredPicture:
+    metadata: dict[str, Any] = blob.metadata or {}
+    return StoredPicture(
+        name=_name(blob),
+        generation=int(blob.generation or 0),
+        metageneration=int(blob.metageneration or 0),
+        metadata={key: str(value) for key, value in metadata.items() if value is not None},
+    )
+
+
+def _name(blob: Blob) -> str:
+    return str(blob.name)
+
+
+def _facts(stored: StoredPicture) -> dict[str, object]:
+    return {
+        "decision": stored.decision,
+        "decided_by": stored.decided_by,
+        "label": stored.metadata.get(layout.PREDICTION_LABEL),
+        "score": stored.score,
+        "model": stored.metadata.get(layout.MODEL),
+    }

@@ -1,0 +1,157 @@
+"""Who asks: the e-mail address of whoever sends a request, from a source that cannot be forged."""
+
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from threading import Lock
+from typing import Protocol
+
+import requests
+from google.auth import jwt
+from google.auth.exceptions import GoogleAuthError
+
+from inspection.logs import structured_logger
+from webapp import api
+from webapp.problems import ProblemError
+from webapp.settings import Settings, SignInMode
+
+IAP_HEADER = "x-goog-iap-jwt-assertion"
+IAP_ISSUER = "https://cloud.google.com/iap"
+IAP_ALGORITHM = "ES256"
+IAP_KEYS_URL = "https://www.gstatic.com/iap/verify/public_key"
+APP_ENGINE_HEADER = "x-appengine-user-email"
+
+_CLOCK_SKEW_SECONDS = 30
+_KEYS_LAST_SECONDS = 3600
+_KEYS_ASKED_AGAIN_SECONDS = 60
+"""A token with an unknown key makes the app ask for the keys again, but no more often than this."""
+
+_log = structured_logger("review.sign_in")
+
+
+class SignIn(Protocol):
+    """Finds out who sends a request."""
+
+    def email(self, headers: Mapping[str, str]) -> str:
+        """The sender's e-mail address; header names are in lower case.
+
+        Raises:
+            ProblemError: nobody is signed in, or it cannot be checked now.
+        """
+        ...
+
+
+def sign_in_for(settings: Settings) -> SignIn:
+    """The way that the settings choose."""
+    match settings.sign_in:
+        case SignInMode.IAP:
+            return IdentityAwareProxy(audience=settings.iap_audience or "")
+        case SignInMode.APP_ENGINE:
+            return AppEngineLogin()
+        case SignInMode.DEVELOPMENT:
+            return Development(settings.development_reviewer or "")
+
+
+def fetch_iap_keys() -> dict[str, str]:
+    """Google's public keys for IAP: PEM by key id."""
+    response = requests.get(IAP_KEYS_URL, timeout=(5, 10))
+    response.raise_for_status()
+    return response.json()
+
+
+class IdentityAwareProxy:
+    """The header that Identity-Aware Proxy signs, verified on every request.
+
+    IAP strips the header from what comes from outside, but a request may reach the app past IAP (when IAP is switched
+    off): only the signature counts (https://cloud.google.com/iap/docs/signed-headers-howto).
+    """
+
+    def __init__(
+        self,
+        *,
+        audience: str,
+        fetch_keys: Callable[[], dict[str, str]] = fetch_iap_keys,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not audience:
+            raise ValueError("without an audience a token for any other app would be taken")
+        self._audience = audience
+        self._fetch_keys = fetch_keys
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._keys: dict[str, str] = {}
+        self._fetched_at = -float("inf")
+
+    def email(self, headers: Mapping[str, str]) -> str:
+        """The verified e-mail address."""
+        token = headers.get(IAP_HEADER)
+        if not token:
+            raise _not_signed_in("the request did not come through Identity-Aware Proxy")
+        try:
+            header = jwt.decode_header(token)
+            key_id = header.get("kid")
+            if header.get("alg") != IAP_ALGORITHM or not isinstance(key_id, str):
+                raise _not_signed_in(f"the token is not signed with {IAP_ALGORITHM}")
+            claims = jwt.decode(
+                token,
+                certs=self._keys_with(key_id),
+                audience=self._audience,
+                clock_skew_in_seconds=_CLOCK_SKEW_SECONDS,
+            )
+        except (GoogleAuthError, ValueError) as error:
+            raise _not_signed_in(str(error)) from error
+        if claims.get("iss") != IAP_ISSUER:
+            raise _not_signed_in(f"the token was issued by {claims.get('iss')!r}")
+        email = claims.get("email")
+        if not isinstance(email, str) or not email:
+            raise _not_signed_in("the token names no e-mail address")
+        return email
+
+    def _keys_with(self, key_id: str) -> dict[str, str]:
+        with self._lock:
+            age = self._monotonic() - self._fetched_at
+            if age >= _KEYS_LAST_SECONDS or (key_id not in self._keys and age >= _KEYS_ASKED_AGAIN_SECONDS):
+                try:
+                    self._keys = self._fetch_keys()
+                except (requests.RequestException, ValueError) as error:
+                    _log.error(  # noqa: TRY400  # the address and the reason say it all
+                        "the keys of Identity-Aware Proxy cannot be read from %s: %s", IAP_KEYS_URL, error
+                    )
+                    message = "Sign-ins cannot be checked at the moment. Try again in a minute."
+                    raise ProblemError(
+                        HTTPStatus.SERVICE_UNAVAILABLE, api.Problem(code="storage_unavailable", message=message)
+                    ) from error
+                self._fetched_at = self._monotonic()
+            return self._keys
+
+
+class AppEngineLogin:
+    """App Engine's own login (`login: required` of a handler).
+
+    App Engine removes `X-Appengine-*` headers that come from outside and sets its own; the settings refuse this mode
+    anywhere else.
+    """
+
+    def email(self, headers: Mapping[str, str]) -> str:
+        """The e-mail address of the Google account that is signed in."""
+        email = headers.get(APP_ENGINE_HEADER)
+        if not email:
+            raise _not_signed_in("App Engine names no signed-in account")
+        return email
+
+
+class Development:
+    """One fixed reviewer, for a laptop. The settings refuse this mode where the app is deployed."""
+
+    def __init__(self, reviewer: str) -> None:
+        self._reviewer = reviewer
+
+    def email(self, headers: Mapping[str, str]) -> str:
+        """The reviewer that the settings name."""
+        return self._reviewer
+
+
+def _not_signed_in(reason: str) -> ProblemError:
+    _log.warning("refused: %s", reason)
+    message = "You are not signed in, or the sign-in has expired. Load the page again to sign in."
+    return ProblemError(HTTPStatus.UNAUTHORIZED, api.Problem(code="not_signed_in", message=message))
