@@ -16,6 +16,11 @@ ERROR = "error"
 DECISION = "decision"
 DECIDED_BY = "decided-by"
 DECIDED_AT = "decided-at"
+METADATA_KEYS = (PREDICTION_LABEL, PREDICTION_SCORE, MODEL, SOURCE, ERROR, DECISION, DECIDED_BY, DECIDED_AT)
+"""What the system says about an image. A camera's metadata of these names is not taken over."""
+
+MAX_METADATA_BYTES = 8 * 1024
+"""Cloud Storage's limit for all custom metadata of an object, keys and values in UTF-8."""
 
 _HASH_LENGTH = 16
 _MAX_EXTENSION_BYTES = 16
@@ -33,15 +38,29 @@ def folder_name(folder: str, name: str) -> str:
 
 def renamed(name: str, generation: int) -> str:
     """`<stem>-<generation><ext>`: the name for an image whose own name another image has."""
-    head, last = _split(name)
-    stem, extension = _split_extension(last)
-    return f"{head}{stem}-{generation}{extension}"
+    return _marked(name, str(generation))
+
+
+def names_in(folder: str, name: str, generation: int, source: str) -> tuple[str, ...]:
+    """The names that an image may have in a folder, the first choice first; the last is its own for certain."""
+    last = f"{generation}-{_hash(source)}"
+    return tuple(folder_name(folder, choice) for choice in (name, renamed(name, generation), _marked(name, last)))
 
 
 def decided_name(label: str, name: str) -> str:
     """`human_decided/<folders of name>/<label>_<last part of name>`."""
     head, last = _split(name)
     return _fit(f"{HUMAN_DECIDED}/", f"{head}{label}_{last}")
+
+
+def _marked(name: str, mark: str) -> str:
+    head, last = _split(name)
+    stem, extension = _split_extension(last)
+    return f"{head}{stem}-{mark}{extension}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -64,6 +83,6 @@ def _fit(prefix: str, name: str) -> str:
     _, extension = _split_extension(_split(name)[1])
     if len(extension.encode()) > _MAX_EXTENSION_BYTES:
         extension = ""
-    tail = "~" + hashlib.sha256(encoded).hexdigest()[:_HASH_LENGTH] + extension
+    tail = f"~{_hash(name)}{extension}"
     kept = encoded[: room - len(tail.encode())].decode(errors="ignore")
     return prefix + kept + tail

@@ -1,7 +1,6 @@
 """The two messages of the pipeline: a new image, and the prediction for it."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -171,7 +170,7 @@ def _whole_number(raw: object) -> int | None:
 
 
 def _score(raw: object) -> float | None:
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw) or not 0 <= raw <= 1:
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw <= 1:
         return None
     return float(raw)
 

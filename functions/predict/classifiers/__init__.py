@@ -1,0 +1,68 @@
+"""The models that can be asked about a picture.
+
+A further kind of model is one more file here, one more shape in :mod:`inspection.model_id`, and one more case in
+:func:`classifier_for`.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from inspection.model_id import Backend, ModelId
+from inspection.push import NeedsAttentionError, RetryLaterError
+
+TIMEOUT_SECONDS = 30.0
+"""How long a model may take. No client retries by itself: Pub/Sub does, with its backoff."""
+
+
+class PictureRefusedError(Exception):
+    """The model will not take this very picture; the text says why."""
+
+
+class Classifier(Protocol):
+    """A model that gives every label a score."""
+
+    def classify(self, jpeg: bytes) -> dict[str, float]:
+        """The score, from 0 to 1, of each label; at least one.
+
+        Raises:
+            PictureRefusedError: asking again about this picture is of no use.
+            RetryLaterError: the model is busy or out of reach.
+            NeedsAttentionError: the model, its deployment or the permission to ask it is missing.
+        """
+        ...
+
+
+def classifier_for(model: ModelId) -> Classifier:
+    """The classifier for a model; only that one's client library is imported."""
+    match model.backend:
+        case Backend.AUTOML:
+            from classifiers.automl import AutomlClassifier
+
+            return AutomlClassifier(model)
+        case Backend.VERTEX:
+            from classifiers.vertex import VertexClassifier
+
+            return VertexClassifier(model)
+
+
+def checked_scores(model: ModelId, pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """A model's answer, checked.
+
+    An answer without any label is neither sure nor unsure: it is asked for again, and the image stays where it is.
+
+    Raises:
+        RetryLaterError: there is no label.
+        NeedsAttentionError: a score is not between 0 and 1.
+    """
+    scores = dict(pairs)
+    if not scores:
+        raise RetryLaterError(f"the model {model.name} answered without any label")
+    # Scores are 32-bit numbers on the wire, which can pass 1 by their rounding.
+    rounding = 1e-6
+    for label, score in scores.items():
+        if not -rounding <= score <= 1 + rounding:
+            raise NeedsAttentionError(
+                f"the model {model.name} gave {label!r} the score {score}, which is not between 0 and 1 - "
+                "check whether it is an image classification model"
+            )
+    return {label: min(1.0, max(0.0, score)) for label, score in scores.items()}

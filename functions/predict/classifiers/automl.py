@@ -1,0 +1,57 @@
+"""AutoML Vision, over gRPC."""
+
+import os
+
+import grpc
+from google.api_core.exceptions import GoogleAPICallError, InvalidArgument
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.automl_v1 import ExamplePayload, Image, PredictionServiceClient
+from google.cloud.automl_v1.services.prediction_service.transports import PredictionServiceGrpcTransport
+
+from classifiers import TIMEOUT_SECONDS, PictureRefusedError, checked_scores
+from inspection.model_id import ModelId
+from inspection.push import failed_request
+
+EMULATOR = "AUTOML_EMULATOR_HOST"
+"""`host:port` of a local service that is asked instead of Google's, without credentials."""
+
+
+class AutomlClassifier:
+    """A deployed AutoML Vision model."""
+
+    def __init__(self, model: ModelId) -> None:
+        """Make the client; the first request connects."""
+        self._model = model
+        emulator = os.environ.get(EMULATOR)
+        self._client = (
+            PredictionServiceClient(transport=PredictionServiceGrpcTransport(channel=grpc.insecure_channel(emulator)))
+            if emulator
+            else PredictionServiceClient()
+        )
+
+    def classify(self, jpeg: bytes) -> dict[str, float]:
+        """See :meth:`classifiers.Classifier.classify`."""
+        try:
+            response = self._client.predict(
+                name=self._model.name,
+                payload=ExamplePayload(image=Image(image_bytes=jpeg)),
+                # Without it the service leaves out every label below 0.5.
+                params={"score_threshold": "0.0"},
+                retry=None,
+                timeout=TIMEOUT_SECONDS,
+            )
+        except InvalidArgument as error:
+            raise PictureRefusedError(f"the model did not take the picture: {error.message}") from error
+        except GoogleAPICallError as error:
+            raise failed_request(
+                f"Asking the AutoML Vision model {self._model.name}",
+                status=error.code,
+                answer=error.message,
+                check="that it exists, is deployed, and that this function's account has roles/automl.predictor on it. "
+                "Google shut AutoML Vision down on 2024-03-31: set modelId to a Vertex AI endpoint instead",
+            ) from error
+        except GoogleAuthError as error:
+            raise failed_request("Signing in to AutoML Vision", status=None, answer=str(error), check="") from error
+        return checked_scores(
+            self._model, ((annotation.display_name, annotation.classification.score) for annotation in response.payload)
+        )

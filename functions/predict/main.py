@@ -1,0 +1,189 @@
+"""Asks the model about each new image and publishes what it says.
+
+Three requests for an image: read, classify, publish. Deliberately no `get_bucket`, and no second try of any request:
+Pub/Sub delivers again, with its backoff.
+"""
+
+import functools
+import os
+import re
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import flask
+import functions_framework
+from classifiers import Classifier, PictureRefusedError, classifier_for
+from cloudevents.http import CloudEvent
+from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import storage
+from google.pubsub_v1 import PublisherClient, PubsubMessage
+from picture import UnusableImageError, prepare
+from requests import RequestException
+from werkzeug.exceptions import HTTPException
+
+from inspection.logs import Steps, structured_logger
+from inspection.message import NewImage, Prediction
+from inspection.model_id import ModelId, parse_model_id
+from inspection.push import answer_failure, failed_request, message_of
+
+MAX_FILE_BYTES = 50_000_000
+"""A larger file is not read: several are in memory at once."""
+
+_ONCE: dict[str, Any] = {"timeout": 60, "retry": None}
+"""Seconds for each request, and no second try of it."""
+
+log = structured_logger("predict")
+
+
+def _settings() -> tuple[ModelId, str]:
+    """The model and the topic that the environment names.
+
+    Raises:
+        ValueError: it does not.
+    """
+    model_id = os.environ.get("MODEL_ID", "")
+    try:
+        model = parse_model_id(model_id, project="")
+    except ValueError as error:
+        raise ValueError(f"MODEL_ID: {error}") from None
+    if not model.project:
+        raise ValueError(f"MODEL_ID is {model_id!r}; allowed is a whole name: projects/P/locations/L/models/{model_id}")
+    topic = os.environ.get("PREDICTIONS_TOPIC", "")
+    if not re.fullmatch(r"projects/[^/]+/topics/[^/]+", topic):
+        raise ValueError(f"PREDICTIONS_TOPIC is {topic!r}; allowed is projects/P/topics/T")
+    return model, topic
+
+
+try:
+    MODEL, TOPIC = _settings()
+except ValueError as error:
+    log.critical("%s", error)
+    raise SystemExit(1) from None
+
+
+class _Clients:
+    """The clients of this process."""
+
+    def __init__(self) -> None:
+        self.storage = storage.Client()
+        self.classifier: Classifier = classifier_for(MODEL)
+        self.publisher = PublisherClient()
+
+
+_making_clients = threading.Lock()
+
+
+@functools.cache
+def _make_clients() -> _Clients:
+    return _Clients()
+
+
+def _clients() -> _Clients:
+    """Made by the first request and not at start: the server forks after start, and gRPC does not survive that."""
+    with _making_clients:
+        return _make_clients()
+
+
+@functions_framework.errorhandler(Exception)
+def answer(error: Exception) -> HTTPException | tuple[str, int]:
+    """Every failure's log line and status, also of those before :func:`predict` is reached."""
+    if isinstance(error, HTTPException):
+        # Not its description: that repeats the request's headers, and so the caller's token.
+        log.error("the request is no Pub/Sub push: %s %s", error.code, error.name)
+        return error
+    return answer_failure(log, error, flask.g.get("fields", {}))
+
+
+@functions_framework.cloud_event
+def predict(event: CloudEvent) -> None:
+    """Classify the image that Cloud Storage's notification announces."""
+    image = NewImage.parse(*message_of(event.data))
+    steps = Steps()
+    fields: dict[str, object] = {"image": image.image_name, "generation": image.generation, "model": MODEL.name}
+    flask.g.fields = fields
+
+    predictions: dict[str, float] = {}
+    error = _why_not_to_read(image)
+    if error is None:
+        with steps.time("read"):
+            data = _read(image)
+        if data is None:
+            log.info("deleted or replaced before its turn", extra={"fields": {**fields, "outcome": "gone"}})
+            return
+        try:
+            with steps.time("prepare"):
+                jpeg = prepare(data)
+            with steps.time("classify"):
+                predictions = _clients().classifier.classify(jpeg)
+        except (UnusableImageError, PictureRefusedError) as reason:
+            error = str(reason)
+
+    label = max(predictions, key=predictions.__getitem__) if predictions else None
+    score = predictions[label] if label is not None else None
+    prediction = Prediction(
+        bucket_name=image.bucket_name,
+        image_name=image.image_name,
+        generation=image.generation,
+        model=MODEL.name,
+        predicted_at=datetime.now(UTC).isoformat(),
+        prediction_label=label,
+        prediction_score=score,
+        predictions=predictions,
+        error=error,
+        content_type=image.content_type,
+        metadata=image.metadata,
+    )
+    with steps.time("publish"):
+        _publish(prediction)
+    if error is None:
+        fields |= {"label": label, "score": score, "outcome": "classified"}
+    else:
+        fields |= {"error": error, "outcome": "unusable"}
+    log.info("%s", fields["outcome"], extra={"fields": fields | steps.fields})
+
+
+def _why_not_to_read(image: NewImage) -> str | None:
+    if image.image_name.endswith("/"):
+        return "the name ends in '/': this is a folder, not a picture"
+    if image.size == 0:
+        return "the file is empty"
+    if image.size > MAX_FILE_BYTES:
+        return f"the file is too large: {image.size:,} bytes, allowed are {MAX_FILE_BYTES:,}"
+    return None
+
+
+def _read(image: NewImage) -> bytes | None:
+    """Exactly the announced generation; None if there is no such any more."""
+    blob = _clients().storage.bucket(image.bucket_name).blob(image.image_name, generation=image.generation)
+    doing = f"Reading gs://{image.bucket_name}/{image.image_name}"
+    try:
+        return blob.download_as_bytes(**_ONCE)
+    except NotFound:
+        return None
+    except GoogleAPICallError as error:
+        raise failed_request(
+            doing,
+            status=error.code,
+            answer=error.message,
+            check="that this function's account has roles/storage.objectViewer on the bucket",
+        ) from error
+    except (RequestException, GoogleAuthError) as error:
+        raise failed_request(doing, status=None, answer=str(error), check="") from error
+
+
+def _publish(prediction: Prediction) -> None:
+    """Return once Pub/Sub has the message."""
+    doing = f"Publishing to {TOPIC}"
+    try:
+        _clients().publisher.publish(topic=TOPIC, messages=[PubsubMessage(data=prediction.to_json())], **_ONCE)
+    except GoogleAPICallError as error:
+        raise failed_request(
+            doing,
+            status=error.code,
+            answer=error.message,
+            check="that the topic exists and that this function's account has roles/pubsub.publisher on it",
+        ) from error
+    except GoogleAuthError as error:
+        raise failed_request(doing, status=None, answer=str(error), check="") from error

@@ -1,0 +1,178 @@
+"""A camera's file made into the JPEG that the models take."""
+
+import io
+import math
+import threading
+import warnings
+
+from PIL import Image, ImageCms, ImageOps
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+"""What is read, by content and not by name. Only formats with a decoder that is kept up: others are a way in."""
+
+MAX_JPEG_BYTES = 1_100_000
+"""The models take 1.5 MB. For Vertex that is the whole request, where the picture is base64 (4 bytes for 3)."""
+
+MAX_PIXELS = 40_000_000
+"""Of the file, before decoding: a few kilobytes can claim to be gigapixels. 40 million are 160 MB in memory."""
+
+MAX_SIDE = 4096
+"""Pixels of the longer side after any conversion. The models look at about 1,000."""
+
+_QUALITY = 90
+_SUITS_A_MODEL = ("L", "RGB")
+
+# Pillow's own guard stays as a second one behind MAX_PIXELS; it raises above twice this, and warns before.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+_decoding = threading.Lock()
+"""One picture is decoded at a time, so that a few large ones in one process do not add up to more than its memory."""
+
+
+class UnusableImageError(Exception):
+    """No model can take this file; the text tells a person why."""
+
+
+def prepare(data: bytes) -> bytes:
+    """The picture as an upright JPEG, grey or sRGB, of at most :data:`MAX_JPEG_BYTES`.
+
+    Of several frames the first. A file that is all this already is returned as it came.
+
+    Raises:
+        UnusableImageError: it is no picture, damaged, or too large.
+    """
+    try:
+        with _decoding:
+            return _prepare(data)
+    except (UnusableImageError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise UnusableImageError(f"the picture is too large to decode: {error}") from error
+    except Exception as error:
+        # What a damaged file makes a decoder raise is not limited to any few types.
+        raise UnusableImageError(f"the picture is damaged or incomplete: {error or type(error).__name__}") from error
+
+
+def _prepare(data: bytes) -> bytes:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise UnusableImageError(
+            f"the file is not a picture of a known format ({', '.join(FORMATS)}), or its beginning is damaged"
+        ) from error
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise UnusableImageError(
+            f"the picture is too large to decode: {image.width} x {image.height} = {pixels:,} pixels, "
+            f"allowed are {MAX_PIXELS:,}"
+        )
+    # A large JPEG is decoded at a half, a quarter or an eighth: faster, and with so much less memory.
+    image.draft(None, (MAX_SIDE, MAX_SIDE))
+    image.load()
+    turned = _orientation(image) != 1
+    profile: bytes | None = image.info.get("icc_profile")
+    if (
+        image.format == "JPEG"
+        and image.mode in _SUITS_A_MODEL
+        and not turned
+        and (profile is None or _is_srgb(profile))
+        and len(data) <= MAX_JPEG_BYTES
+    ):
+        return data
+    flat = _to_eight_bits(image)
+    flat.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=2.0)
+    if turned:
+        flat = ImageOps.exif_transpose(flat)
+    return _fitting_jpeg(_to_srgb(_over_white(flat), profile))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # noqa: BLE001 - the picture is good even where its EXIF block is damaged in any way
+        return 1
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits scaled to 8; every other mode as it is.
+
+    16 bits span black to white by their format. Whole numbers of 32 bits and floats have no agreed white: the
+    smallest usual one is taken that holds the brightest pixel, so that pictures of one camera keep their relation.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image
+    if image.mode.startswith("I;16"):
+        bits = _tiff_bits(image)
+        white = float(2**bits - 1)
+        wide = image.convert("I").convert("F")
+    else:
+        wide = image.convert("F")
+        _, brightest = wide.getextrema()
+        if not isinstance(brightest, float) or not math.isfinite(brightest):
+            raise UnusableImageError("the picture has pixels that are no numbers")
+        usual = [1.0] if image.mode == "F" else []
+        white = next((white for white in (*usual, 255.0, 65535.0) if brightest <= white), brightest)
+    scale = 255.0 / white
+    return wide.point(lambda value: value * scale + 0.5).convert("L")
+
+
+def _tiff_bits(image: Image.Image) -> int:
+    """Of a 16-bit mode, how many the file uses: TIFF knows 12-bit grey, which Pillow leaves unscaled."""
+    bits_per_sample = 258
+    tags = getattr(image, "tag_v2", {})
+    (bits,) = tags.get(bits_per_sample, (16,))
+    return bits
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    opaque = image.convert("RGBA")
+    white = Image.new("RGBA", opaque.size, "white")
+    white.alpha_composite(opaque)
+    return white.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Grey stays grey, everything else becomes RGB; by the embedded profile, if there is one and it fits."""
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode == "P":
+        image = image.convert("RGB")
+    if image.mode == "LAB":
+        return _converted(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+    if profile is not None and not _is_srgb(profile):
+        try:
+            return _converted(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a damaged profile, or one for other channels than the picture has: as if there were none
+    return image if image.mode in _SUITS_A_MODEL else image.convert("RGB")
+
+
+def _converted(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    mode = "L" if image.mode == "L" else "RGB"
+    converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    if converted is None:  # only with inPlace, which is not asked for
+        raise ImageCms.PyCMSError("no picture came of the conversion")
+    return converted.convert(mode)
+
+
+def _is_srgb(profile: bytes) -> bool:
+    try:
+        return "srgb" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).lower()
+    except (ImageCms.PyCMSError, OSError):
+        return False
+
+
+def _fitting_jpeg(image: Image.Image) -> bytes:
+    while len(jpeg := _jpeg(image)) > MAX_JPEG_BYTES:
+        scale = min(0.9, math.sqrt(MAX_JPEG_BYTES / len(jpeg)))
+        image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))), reducing_gap=2.0)
+    return jpeg
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+    return buffer.getvalue()
