@@ -1,0 +1,48 @@
+"""The inspection line, as in the picture of the README; read the event path from its end, as each part names the next."""
+
+from pathlib import Path
+
+import pulumi
+
+from infra.buckets import Announcement, AnnouncementArgs, Buckets
+from infra.build import Build, BuildArgs
+from infra.delivery import Delivery, DeliveryArgs
+from infra.function import Platform
+from infra.monitoring import Monitoring, MonitoringArgs
+from infra.move import Move, MoveArgs
+from infra.predict import Predict, PredictArgs
+from infra.push import PushIdentity
+from infra.services import Services
+from infra.settings import load_settings
+
+settings = load_settings()
+services = Services("services", settings)
+usable = pulumi.ResourceOptions(depends_on=[services])
+
+buckets = Buckets("buckets", settings, usable)
+build = Build("build", BuildArgs(settings=settings, sources=buckets.sources), usable)
+push = PushIdentity("push", settings, pubsub_agent=services.pubsub_agent, opts=usable)
+platform = Platform(
+    root=Path(__file__).resolve().parent.parent, settings=settings, build=build, sources=buckets.sources, push=push
+)
+
+move = Move("move", MoveArgs(platform=platform, inbound=buckets.inbound, prediction=buckets.prediction), usable)
+predictions = Delivery("predictions", DeliveryArgs(settings=settings, to=move.function, push=push), usable)
+predict = Predict(
+    "predict", PredictArgs(platform=platform, inbound=buckets.inbound, predictions=predictions.topic), usable
+)
+images = Delivery("images", DeliveryArgs(settings=settings, to=predict.function, push=push), usable)
+Announcement(
+    "announcement",
+    AnnouncementArgs(bucket=buckets.inbound, topic=images.topic, storage_agent=services.storage_agent),
+    usable,
+)
+# The review app takes its place here: it reads and decides what lies in `unclear/` of the prediction bucket.
+
+paths = {"images": images, "predictions": predictions}
+Monitoring("monitoring", MonitoringArgs(settings=settings, paths=paths), usable)
+
+pulumi.export("inboundBucket", buckets.inbound.url)
+pulumi.export("predictionBucket", buckets.prediction.url)
+pulumi.export("uploadCommand", pulumi.Output.concat("gcloud storage cp IMAGE ", buckets.inbound.url))
+pulumi.export("deadLetters", {path: delivery.dead_letters.id for path, delivery in paths.items()})

@@ -1,0 +1,72 @@
+"""A function's zip, with the same bytes wherever and whenever it is built from the same sources."""
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pulumi
+
+REQUIRED = ("main.py", "requirements.txt")
+"""What Google's builder looks for at the zip's root."""
+
+_HASH_LENGTH = 12
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+_MODE = 0o100644 << 16
+_UNIX = 3
+_LEFT_OUT_FOLDERS = {"__pycache__", "tests"}
+_LEFT_OUT_SUFFIXES = {".pyc", ".pyo"}
+
+
+class ArchiveError(pulumi.RunError):
+    """A function's sources are not whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A zip on disk, and the name under which it is uploaded: `<part>-<12 digits of its SHA-256>.zip`."""
+
+    path: Path
+    object_name: str
+
+
+def build_archive(part: str, *, root: Path) -> Archive:
+    """Pack `functions/<part>/` of the repository at `root`, with the vocabulary beside it, into `build/`.
+
+    Raises:
+        ArchiveError: a file that the builder needs is missing.
+    """
+    folder = root / "functions" / part
+    files = {path.relative_to(folder).as_posix(): path for path in _sources(folder)}
+    # The `inspection` command stays here: it is the only folder of the vocabulary, and needs clients a function lacks.
+    files |= {f"inspection/{path.name}": path for path in (root / "inspection").glob("*.py")}
+    if missing := [name for name in REQUIRED if name not in files]:
+        raise ArchiveError(f"{folder} has no {' and no '.join(missing)}: check the sources out anew")
+    return _write(part, files, root / "build")
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        # Caches, virtual environments and an editor's leftovers begin with a dot.
+        hidden = any(part.startswith(".") or part in _LEFT_OUT_FOLDERS for part in parts)
+        if path.is_file() and not hidden and path.suffix not in _LEFT_OUT_SUFFIXES:
+            yield path
+
+
+def _write(part: str, files: dict[str, Path], build: Path) -> Archive:
+    build.mkdir(exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f"{part}-", dir=build)
+    # Stored and not compressed: another zlib on another machine would make other bytes of the same sources.
+    with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files, key=PurePosixPath):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.external_attr, entry.create_system = _MODE, _UNIX
+            archive.writestr(entry, files[name].read_bytes())
+    digest = hashlib.sha256(Path(temporary).read_bytes()).hexdigest()
+    path = build / f"{part}-{digest[:_HASH_LENGTH]}.zip"
+    Path(temporary).replace(path)  # at once whole: another run may be reading it
+    return Archive(path=path, object_name=path.name)

@@ -1,0 +1,57 @@
+"""The function that sorts an image into its folder, and what it may do."""
+
+import json
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_gcp import storage
+
+from infra.function import Function, Platform
+from infra.part import Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveArgs:
+    """From where and to where."""
+
+    platform: Platform
+    inbound: storage.Bucket
+    prediction: storage.Bucket
+
+
+class Move(Part):
+    """Rewrites an image to the folder that its prediction calls for, then deletes it at its source."""
+
+    function: Function
+
+    def __init__(self, name: str, args: MoveArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """It can take images away where they arrive, and can neither overwrite nor delete where they end up."""
+        super().__init__("Move", name, opts)
+        settings = args.platform.settings
+        routing = settings.routing
+        self.function = Function(
+            name,
+            platform=args.platform,
+            limits=settings.move,
+            does="sorts each image by its prediction",
+            environment={
+                "PREDICTION_BUCKET": args.prediction.name,
+                "LABELS": json.dumps(routing.labels),
+                "THRESHOLD": json.dumps(routing.common),
+                "THRESHOLDS": json.dumps(dict(routing.by_label), sort_keys=True),
+            },
+            opts=self.child(),
+        )
+        # It reads and deletes. No predefined role has objects.get and objects.delete alone; this one adds create and
+        # update, and leaves the bucket itself and its policy out of reach.
+        self._grant(f"{name}-image-taker", args.inbound, "roles/storage.objectUser")
+        # Creating without deleting means that nothing can be overwritten, whatever the code does.
+        self._grant(f"{name}-image-sorter", args.prediction, "roles/storage.objectCreator")
+        # To see, when a name is taken, whether it is this very image from an earlier attempt.
+        self._grant(f"{name}-image-checker", args.prediction, "roles/storage.objectViewer")
+        self.register_outputs({"uri": self.function.uri})
+
+    def _grant(self, name: str, bucket: storage.Bucket, role: str) -> None:
+        storage.BucketIAMMember(
+            name, bucket=bucket.name, role=role, member=self.function.account.member, opts=self.child()
+        )

@@ -1,0 +1,56 @@
+"""What Google allows a name to be, and what that leaves for the prefix that all names of a stack share.
+
+Nothing is named by Pulumi: every name is `<prefix>-<part>`, so that a person finds it in the console and the commands
+of this project find it without asking.
+"""
+
+import re
+
+MIN_ACCOUNT_ID_LENGTH = 6
+MAX_ACCOUNT_ID_LENGTH = 30
+"""https://cloud.google.com/iam/docs/service-accounts-create"""
+
+MIN_BUCKET_NAME_LENGTH = 3
+MAX_BUCKET_NAME_LENGTH = 63
+"""https://cloud.google.com/storage/docs/buckets#naming"""
+
+LONGEST_ACCOUNT = "predict"
+
+# A service account's id is the shortest limit of all; functions (63), topics (255) and repositories (63) have room.
+MAX_PREFIX_LENGTH = MAX_ACCOUNT_ID_LENGTH - len(f"-{LONGEST_ACCOUNT}")
+PREFIX_RULE = (
+    f"3 to {MAX_PREFIX_LENGTH} lower-case letters, digits and '-', beginning with a letter and ending with a letter or "
+    f"digit, without 'google' (a service account's id, '<name>-{LONGEST_ACCOUNT}', has at most "
+    f"{MAX_ACCOUNT_ID_LENGTH} characters)"
+)
+BUCKET_NAME_RULE = (
+    f"{MIN_BUCKET_NAME_LENGTH} to {MAX_BUCKET_NAME_LENGTH} lower-case letters, digits, '-' and '_', beginning and "
+    "ending with a letter or digit, not beginning with 'goog' and without 'google'"
+)
+
+_PREFIX = re.compile(r"[a-z][a-z0-9-]*[a-z0-9]")
+_MIN_PREFIX_LENGTH = 3
+# Names with dots are domains and would need proof of ownership.
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*[a-z0-9]")
+# Google refuses look-alikes of its name; "g00gle" is its own example.
+_LIKE_GOOGLE = re.compile(r"g[o0]{2}gle")
+
+
+def is_prefix(text: str) -> bool:
+    """Whether every name of the stack fits its limit with this in front (:data:`PREFIX_RULE`)."""
+    return (
+        _MIN_PREFIX_LENGTH <= len(text) <= MAX_PREFIX_LENGTH
+        and _PREFIX.fullmatch(text) is not None
+        and _LIKE_GOOGLE.search(text) is None
+        and not text.startswith("goog")  # Pub/Sub keeps it for itself
+    )
+
+
+def is_bucket_name(text: str) -> bool:
+    """Whether Cloud Storage takes it as a bucket's name (:data:`BUCKET_NAME_RULE`)."""
+    return (
+        MIN_BUCKET_NAME_LENGTH <= len(text) <= MAX_BUCKET_NAME_LENGTH
+        and _BUCKET_NAME.fullmatch(text) is not None
+        and _LIKE_GOOGLE.search(text) is None
+        and not text.startswith("goog")
+    )

@@ -1,0 +1,76 @@
+"""The function that asks the model, and what it may do."""
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_gcp import projects, pubsub, storage, vertex
+
+from infra.function import Function, Platform
+from infra.part import Part
+from inspection.model_id import Backend, ModelId
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictArgs:
+    """What it reads, asks and writes."""
+
+    platform: Platform
+    inbound: storage.Bucket
+    predictions: pubsub.Topic
+
+
+class Predict(Part):
+    """Reads an announced image, has it classified, publishes the prediction."""
+
+    function: Function
+
+    def __init__(self, name: str, args: PredictArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Three grants: one for each of its three requests."""
+        super().__init__("Predict", name, opts)
+        settings = args.platform.settings
+        model = settings.model
+        self.function = Function(
+            name,
+            platform=args.platform,
+            limits=settings.predict,
+            does="classifies each new image",
+            environment={"MODEL_ID": model.name, "PREDICTIONS_TOPIC": args.predictions.id},
+            opts=self.child(),
+        )
+        self._member = self.function.account.member
+        storage.BucketIAMMember(
+            f"{name}-image-reader",
+            bucket=args.inbound.name,
+            role="roles/storage.objectViewer",
+            member=self._member,
+            opts=self.child(),
+        )
+        pubsub.TopicIAMMember(
+            f"{name}-publisher",
+            topic=args.predictions.name,
+            role="roles/pubsub.publisher",
+            member=self._member,
+            opts=self.child(),
+        )
+        self._grant_model(f"{name}-model-user", model)
+        self.register_outputs({"uri": self.function.uri})
+
+    def _grant_model(self, name: str, model: ModelId) -> None:
+        """In the model's own project, which need not be the stack's."""
+        if model.backend is Backend.VERTEX:
+            # The narrowest predefined role with aiplatform.endpoints.predict, on this one endpoint. A custom role with
+            # that permission alone would be narrower, but its id stays taken for weeks after `pulumi destroy`.
+            vertex.AiEndpointIamMember(
+                name,
+                project=model.project,
+                location=model.location,
+                endpoint=model.resource,
+                role="roles/aiplatform.user",
+                member=self._member,
+                opts=self.child(),
+            )
+        else:
+            # A model of AutoML Vision has no policy that could be declared.
+            projects.IAMMember(
+                name, project=model.project, role="roles/automl.predictor", member=self._member, opts=self.child()
+            )

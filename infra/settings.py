@@ -1,0 +1,424 @@
+"""Stack config as one model, checked whole before any resource is declared.
+
+Values arrive as text where `pulumi config set` wrote them (also inside an object: `thresholds.ok` becomes "0.9"), and
+as numbers where a person edited the YAML; both are read. Deliberately absent: the review app's keys, which its own
+part will bring, and any default for `modelId`.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, TypeVar
+
+import pulumi
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from infra.naming import BUCKET_NAME_RULE, PREFIX_RULE, is_bucket_name, is_prefix
+from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
+from inspection.model_id import MODEL_ID_RULE, ModelId, parse_model_id
+from inspection.routing import Thresholds
+
+PROJECT = "gcp:project"
+REGION = "gcp:region"
+
+MAX_ACK_DEADLINE = 600
+"""Seconds; Pub/Sub gives up on a push then, so that a function may not take longer."""
+
+Value = TypeVar("Value")
+
+_SECONDS_A_DAY = 86_400
+_MAX_SHOWN = 200
+_RULE = "rule"
+_IN_KEY = "[key]"
+"""How pydantic marks that not the value of an object's key is at fault but the key."""
+_MI_IN_GI = 1024
+_MIN_MEMORY = 256
+# One CPU takes at most 4 Gi (https://cloud.google.com/run/docs/configuring/services/memory-limits).
+_MAX_MEMORY = 4 * _MI_IN_GI
+
+_MEMORY = re.compile(r"(\d{1,6})(Mi|Gi)")
+_REGION = re.compile(r"[a-z]+(?:-[a-z]+)+\d+")
+_PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_E_MAIL = re.compile(r"[^@\s,:]+@[^@\s,:]+\.[^@\s,:]+")
+
+
+class SettingsError(pulumi.RunError):
+    """The stack's config has mistakes; the text lists all of them, and the engine shows it without a traceback."""
+
+
+def _from_json(value: object) -> object:
+    """Lists and objects of the config arrive as JSON."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value  # the model says what is allowed
+    return value
+
+
+def _no_boolean(value: object) -> object:
+    """Python takes True for 1; nobody who writes `threshold: true` means that."""
+    if isinstance(value, bool):
+        raise _broken("a boolean is no number")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+
+
+def _known_label(label: str, info: ValidationInfo) -> str:
+    labels = info.data.get("labels")  # absent where they are a mistake themselves
+    if labels is not None and label not in labels:
+        raise _broken(f"{label!r} is none of the labels {_quoted(labels)}")
+    return label
+
+
+KnownLabel = Annotated[str, AfterValidator(_known_label)]
+
+
+class _Model(BaseModel):
+    # Text for a number is read, a number for text is not: labels `[1, 2]` are a mistake worth hearing of.
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+
+class FunctionLimits(_Model):
+    """What one function may use. `maxInstances` bounds its bill: more than that never run at once."""
+
+    max_instances: Whole = Field(10, ge=1, le=1000, description="a whole number from 1 to 1000")
+    concurrency: Whole = Field(
+        8, ge=1, le=1000, description="a whole number from 1 to 1000: the images in work at once in one instance"
+    )
+    memory: Text = Field("1Gi", description="256Mi to 4Gi, as in 512Mi or 2Gi")
+    timeout_seconds: Whole = Field(
+        120,
+        ge=10,
+        le=MAX_ACK_DEADLINE,
+        description=f"a whole number of seconds from 10 to {MAX_ACK_DEADLINE}, as long as Pub/Sub waits for a push",
+    )
+
+    @field_validator("memory")
+    @classmethod
+    def _check_memory(cls, memory: str) -> str:
+        match = _MEMORY.fullmatch(memory)
+        if not match:
+            raise _broken("it has no unit that is known")
+        amount = int(match[1]) * (_MI_IN_GI if match[2] == "Gi" else 1)
+        if not _MIN_MEMORY <= amount <= _MAX_MEMORY:
+            raise _broken("one CPU cannot have that")
+        return memory
+
+
+Limits = Annotated[FunctionLimits, BeforeValidator(_from_json)]
+_LIMITS = FunctionLimits.model_validate({})
+_LIMITS_RULE = "an object with maxInstances, concurrency, memory and timeoutSeconds, each of which may be left out"
+
+
+class Settings(_Model):
+    """Everything that the program needs to know; the descriptions are what the user is told is allowed."""
+
+    project: Text = Field(
+        alias=PROJECT, description="the id of a Google Cloud project: 6 to 30 lower-case letters, digits and '-'"
+    )
+    region: Text = Field(alias=REGION, description="a region such as europe-west3")
+    model_id: Text = Field(description=MODEL_ID_RULE)
+
+    labels: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = Field(
+        ("ok", "defect"),
+        description=f"a list of 1 to {MAX_LABELS} labels that differ in more than upper and lower case, each of {LABEL_RULE}",
+    )
+    threshold: Score = Field(0.8, description="a number from 0 to 1")
+    thresholds: Annotated[dict[KnownLabel, Score], BeforeValidator(_from_json)] = Field(
+        default_factory=dict, description="an object of labels (from the key labels), each with a number from 0 to 1"
+    )
+    reviewers: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = Field(
+        (), description="a list of e-mail addresses, each once"
+    )
+
+    name: str = Field(description=PREFIX_RULE)
+    inbound_bucket: str = Field(description=BUCKET_NAME_RULE)
+    prediction_bucket: str = Field(description=BUCKET_NAME_RULE)
+    sources_bucket: str = Field(description=BUCKET_NAME_RULE)
+    bucket_location: str = Field(description="a region, or a multi-region such as EU or US")
+
+    # What a stack must say if it wants its images to be at risk; the defaults are the safe ones.
+    protect_images: bool = Field(
+        True, description="true or false; true makes `pulumi destroy` refuse the image buckets"
+    )
+    delete_buckets_with_contents: bool = Field(
+        False, description="true or false; true only beside protectImages: false, as destroy then deletes every image"
+    )
+    keep_deleted_images_days: Whole = Field(
+        7, description="0 (gone at once), or a whole number of days from 7 to 90; every kept copy is billed"
+    )
+
+    predict: Limits = Field(_LIMITS, description=_LIMITS_RULE)
+    move: Limits = Field(_LIMITS, description=_LIMITS_RULE)
+
+    # 20 attempts between 10 and 600 seconds apart last two and a half hours: an outage of the model shorter than that
+    # needs nobody.
+    delivery_attempts: Whole = Field(20, ge=5, le=100, description="a whole number from 5 to 100")
+    minimum_backoff_seconds: Whole = Field(10, ge=0, le=600, description="a whole number of seconds from 0 to 600")
+    maximum_backoff_seconds: Whole = Field(
+        600, ge=0, le=600, description="a whole number of seconds from 0 to 600, not below minimumBackoffSeconds"
+    )
+    message_retention_days: Whole = Field(
+        31, ge=1, le=31, description="a whole number of days from 1 to 31; dead letters are gone after that"
+    )
+    alert_email: str | None = Field(None, description="an e-mail address")
+
+    @property
+    def model(self) -> ModelId:
+        """The model's whole name and where it lives."""
+        return parse_model_id(self.model_id, project=self.project)
+
+    @property
+    def routing(self) -> Thresholds:
+        """The thresholds in the vocabulary's own type."""
+        return Thresholds(labels=self.labels, common=self.threshold, by_label=self.thresholds)
+
+    @property
+    def resource_labels(self) -> dict[str, str]:
+        """On everything that takes labels: what a bill or a search is split by."""
+        return {"application": "automl-inspection", "environment": self.name}
+
+    @property
+    def message_retention(self) -> str:
+        """As Pub/Sub writes a duration."""
+        return f"{self.message_retention_days * _SECONDS_A_DAY}s"
+
+    @property
+    def keep_deleted_images_seconds(self) -> int:
+        """As Cloud Storage counts soft deletion."""
+        return self.keep_deleted_images_days * _SECONDS_A_DAY
+
+    @field_validator("project")
+    @classmethod
+    def _check_project(cls, project: str) -> str:
+        return _require(project, ok=_PROJECT_ID.fullmatch(project) is not None)
+
+    @field_validator("region")
+    @classmethod
+    def _check_region(cls, region: str) -> str:
+        return _require(region, ok=_REGION.fullmatch(region) is not None)
+
+    @field_validator("bucket_location")
+    @classmethod
+    def _check_location(cls, location: str) -> str:
+        return _require(location, ok=re.fullmatch(r"[A-Za-z][A-Za-z0-9-]+", location) is not None)
+
+    @field_validator("model_id")
+    @classmethod
+    def _check_model(cls, model_id: str, info: ValidationInfo) -> str:
+        try:
+            parse_model_id(model_id, project=info.data.get("project", "any"))
+        except ValueError:
+            raise _broken("its shape names no model") from None
+        return model_id
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        reasons: list[str] = []
+        if not 1 <= len(labels) <= MAX_LABELS:
+            reasons.append(f"these are {len(labels)} labels")
+        if wrong := [label for label in labels if not is_label(label)]:
+            reasons.append(f"{_quoted(wrong)} cannot be a label")
+        if twice := _twice(labels):
+            reasons.append(f"{_quoted(twice)} is there twice")
+        return _unless(reasons, labels)
+
+    @field_validator("reviewers")
+    @classmethod
+    def _check_reviewers(cls, reviewers: tuple[str, ...]) -> tuple[str, ...]:
+        reasons: list[str] = []
+        if wrong := [reviewer for reviewer in reviewers if not _E_MAIL.fullmatch(reviewer)]:
+            reasons.append(f"{_quoted(wrong)} is no e-mail address")
+        if twice := _twice(reviewers):
+            reasons.append(f"{_quoted(twice)} is there twice")
+        return _unless(reasons, reviewers)
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        return _require(name, ok=is_prefix(name))
+
+    @field_validator("inbound_bucket", "prediction_bucket", "sources_bucket")
+    @classmethod
+    def _check_bucket(cls, bucket: str, info: ValidationInfo) -> str:
+        if not is_bucket_name(bucket):
+            raise _broken(f"it has {len(bucket)} characters")
+        others = [other for field in _BUCKETS if field != info.field_name and (other := info.data.get(field))]
+        if bucket in others:
+            raise _broken("another bucket of this stack has the name")
+        return bucket
+
+    @field_validator("delete_buckets_with_contents")
+    @classmethod
+    def _check_deletion(cls, delete: bool, info: ValidationInfo) -> bool:
+        if delete and info.data.get("protect_images"):
+            raise _broken("protectImages is true, which contradicts it")
+        return delete
+
+    @field_validator("keep_deleted_images_days")
+    @classmethod
+    def _check_soft_delete(cls, days: int) -> int:
+        return _require(days, ok=days == 0 or 7 <= days <= 90)  # noqa: PLR2004  # Cloud Storage's own limits
+
+    @field_validator("maximum_backoff_seconds")
+    @classmethod
+    def _check_backoff(cls, maximum: int, info: ValidationInfo) -> int:
+        return _require(maximum, ok=maximum >= info.data.get("minimum_backoff_seconds", 0))
+
+    @field_validator("alert_email")
+    @classmethod
+    def _check_alert_email(cls, email: str | None) -> str | None:
+        return _require(email, ok=email is None or _E_MAIL.fullmatch(email) is not None)
+
+
+_BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket")
+
+
+def load_settings() -> Settings:
+    """Read the stack's config as the engine hands it over.
+
+    Raises:
+        SettingsError: the text lists every mistake.
+    """
+    project = pulumi.get_project()
+    config = {**pulumi.runtime.config.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
+    own = {key.removeprefix(f"{project}:"): value for key, value in config.items() if key.startswith(f"{project}:")}
+    google = pulumi.Config("gcp")
+    for key in ("project", "region"):
+        if (value := google.get(key)) is not None:
+            own[f"gcp:{key}"] = value
+    return parse_settings(own, stack=pulumi.get_stack())
+
+
+def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
+    """Check the values of one stack, keyed as in its YAML without the project's namespace.
+
+    Raises:
+        SettingsError: the text lists every mistake.
+    """
+    name = values.get("name", f"inspection-{stack}")
+    prefix = f"{values.get(PROJECT, 'missing')}-{name}"
+    derived = {
+        "name": name,
+        "inboundBucket": f"{prefix}-inbound",
+        "predictionBucket": f"{prefix}-predicted",
+        "sourcesBucket": f"{prefix}-sources",
+        "bucketLocation": values.get(REGION, "missing"),
+    }
+    try:
+        return Settings.model_validate({**derived, **values})
+    except ValidationError as error:
+        errors = error.errors()
+    made = {
+        "name": "made from the stack's name",
+        **dict.fromkeys(("inboundBucket", "predictionBucket", "sourcesBucket"), f"made from {PROJECT} and name"),
+        "bucketLocation": f"taken from {REGION}",
+    }
+    origins = {key: origin for key, origin in made.items() if key not in values}
+    mistaken = {_key(error["loc"]) for error in errors}
+    if mistaken & {PROJECT, REGION, "name"}:
+        # What is made from a wrong value is wrong too, and right again with it.
+        errors = [error for error in errors if (key := _key(error["loc"])) == "name" or key not in origins]
+    mistakes = [_explain(error, origins, stack) for error in errors]
+    count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    listed = "".join(f"\n  - {mistake}" for mistake in mistakes)
+    raise SettingsError(f"the config of stack {stack!r} has {count}; nothing was changed:{listed}")
+
+
+def _explain(error: ErrorDetails, origins: Mapping[str, str], stack: str) -> str:
+    key, value = _key(error["loc"]), error["input"]
+    if error["type"] == "extra_forbidden":
+        return _explain_unknown(error["loc"], value, stack)
+    allowed, setter = _allowed(error["loc"]), _setter(key)
+    if error["type"] == "missing":
+        return f"{key} is missing; allowed is {allowed}. Give it with: {setter}"
+    if error["loc"][-1] == _IN_KEY:  # the value is in order, its key is not
+        return f"{key}: {error['msg']}; allowed is {allowed}. Remove it with: pulumi config rm --path '{key}'"
+    origin = f" ({origins[key]})" if key in origins else ""
+    # Only our own rules know more than what is allowed anyway.
+    reason = f": {error['msg']}" if error["type"] == _RULE else ""
+    return f"{key} is {_shown(value)}{origin}{reason}; allowed is {allowed}. Change it with: {setter}"
+
+
+def _explain_unknown(location: tuple[int | str, ...], value: object, stack: str) -> str:
+    key = _key(location)
+    known = list(_fields(location[:-1]))
+    nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
+    advice = f"the nearest is {nearest[0]}" if nearest else f"there are {', '.join(known)}"
+    remove = f"pulumi config rm {'--path ' if len(location) > 1 else ''}{key}"
+    return f"{key} ({_shown(value)}) is no key; {advice}. Rename it in Pulumi.{stack}.yaml, or remove it with: {remove}"
+
+
+def _setter(key: str) -> str:
+    if key.startswith("gcp:") or key.isalnum():
+        return f"pulumi config set {key} VALUE"
+    return f"pulumi config set --path '{key}' VALUE"
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """`thresholds.defect`, `labels[1]`: as `pulumi config set --path` takes it."""
+    parts = [part for part in location if part != _IN_KEY]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
+
+
+def _fields(location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
+    """The keys that the object at this place of the config may have."""
+    model: type[BaseModel] = FunctionLimits if location else Settings
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _allowed(location: tuple[int | str, ...]) -> str:
+    top = _fields(())[str(location[0])]
+    if len(location) > 1 and top.annotation is FunctionLimits:
+        return _fields(location[:1])[str(location[1])].description or ""
+    return top.description or ""
+
+
+def _require(value: Value, *, ok: bool) -> Value:
+    if not ok:
+        raise PydanticCustomError("allowed", "not allowed")
+    return value
+
+
+def _broken(reason: str) -> PydanticCustomError:
+    """A rule of ours, with what the user should hear besides what is allowed."""
+    return PydanticCustomError(_RULE, "{reason}", {"reason": reason})
+
+
+def _unless(reasons: list[str], value: Value) -> Value:
+    if reasons:
+        raise _broken(", and ".join(reasons))
+    return value
+
+
+def _twice(texts: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return [text for text in texts if text.lower() in seen or seen.add(text.lower())]
+
+
+def _quoted(texts: Iterable[str]) -> str:
+    return ", ".join(repr(text) for text in texts)
+
+
+def _shown(value: object) -> str:
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"

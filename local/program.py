@@ -1,0 +1,175 @@
+"""Runs the Pulumi program in this process, without the engine: Pulumi's own mocks take its place.
+
+What a resource becomes is for the given `pulumi.runtime.Mocks` to say; here is only the running. Deliberately absent:
+a diff against an earlier run, which is the engine's business.
+"""
+
+import asyncio
+import contextvars
+import json
+import os
+import runpy
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi.runtime.mocks import MockMonitor, set_mocks
+from pulumi.runtime.settings import get_root_resource, set_root_resource
+from pulumi.runtime.stack import Stack, run_pulumi_func
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class ProgramError(Exception):
+    """The program refuses to run, or the stack has no config; the text is for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """A stack as its files describe it."""
+
+    project: str
+    """The Pulumi project's name, which is also the namespace of its keys."""
+    stack: str
+    values: Mapping[str, object]
+    """Keys with their namespace (`gcp:project`, `automl-inspection:modelId`), values as YAML reads them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """One resource, as the program declared it."""
+
+    type: str
+    name: str
+    urn: str
+    parent: str
+    """A URN."""
+    inputs: Mapping[str, Any]
+    """Resolved, with the provider's camelCase keys; assets are whole."""
+    protect: bool
+    retain_on_delete: bool
+    depends_on: tuple[str, ...]
+    """URNs, of what it was told to wait for and of what its inputs come from."""
+    custom: bool
+    """False for a component."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramRun:
+    """What a run left behind."""
+
+    outputs: Mapping[str, Any]
+    resources: list[Declared] = field(repr=False)
+    """In the order in which they were registered."""
+
+
+def read_stack(stack: str, *, root: Path = ROOT) -> StackConfig:
+    """Read `Pulumi.yaml` and `Pulumi.<stack>.yaml`.
+
+    Raises:
+        ProgramError: there is no such stack.
+    """
+    path = root / f"Pulumi.{stack}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(found.name.split(".")[1] for found in root.glob("Pulumi.*.yaml")))
+        raise ProgramError(f"there is no {path.name} in {root}; the stacks here are {known}")
+    project = _load_yaml(root / "Pulumi.yaml")["name"]
+    return StackConfig(project=project, stack=stack, values=_load_yaml(path).get("config") or {})
+
+
+def run_program(config: StackConfig, mocks: pulumi.runtime.Mocks, *, root: Path = ROOT) -> ProgramRun:
+    """Run `infra/` of the repository at `root` to its end. May be called again and again in one process.
+
+    Raises:
+        ProgramError: the program refuses this config; the text is its own.
+        Exception: what else the program or the mocks raised, as it was.
+    """
+    result: list[ProgramRun] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(asyncio.run(_run(config, mocks, root)))
+        except BaseException as error:  # noqa: BLE001  # handed over to the caller's thread
+            failure.append(error)
+
+    # A thread and a context of its own: Pulumi keeps its settings, config and event loop in these, and the caller's stay
+    # as they are (the caller may itself be in an event loop).
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name="pulumi-program")
+    thread.start()
+    thread.join()
+    if failure:
+        if isinstance(failure[0], pulumi.RunError):
+            raise ProgramError(str(failure[0])) from failure[0]
+        raise failure[0]
+    return result[0]
+
+
+async def _run(config: StackConfig, mocks: pulumi.runtime.Mocks, root: Path) -> ProgramRun:
+    monitor = _Recorder(mocks)
+    set_root_resource(None)  # pyright: ignore[reportArgumentType]  # or set_mocks would keep an earlier run's stack
+    values = {key: _as_engine(value) for key, value in config.values.items()}
+    pulumi.runtime.set_all_config(values)
+    set_mocks(mocks, project=config.project, stack=config.stack, preview=False, monitor=monitor)
+    program = root / "infra" / "__main__.py"
+    # An Output inside an f-string would only warn, and the text be wrong.
+    strict = "PULUMI_ERROR_OUTPUT_STRING"
+    before = os.environ.get(strict)
+    os.environ[strict] = "1"
+    try:
+        await run_pulumi_func(lambda: _discard(runpy.run_path(str(program), run_name="__main__")))
+        stack = get_root_resource()
+        outputs = stack.outputs if isinstance(stack, Stack) else {}
+        resolved = await pulumi.Output.from_input(outputs).future()
+    finally:
+        if before is None:
+            del os.environ[strict]
+        else:
+            os.environ[strict] = before
+    return ProgramRun(outputs=resolved or {}, resources=monitor.declared)
+
+
+class _Recorder(MockMonitor):
+    """Notes what the mocks are not told: options such as `protect`, and dependencies."""
+
+    def __init__(self, mocks: pulumi.runtime.Mocks) -> None:
+        super().__init__(mocks)
+        self.declared: list[Declared] = []
+        self._lock = threading.Lock()
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: ANN401, N802  # the monitor's own name and types
+        response = super().RegisterResource(request)
+        if request.type == "pulumi:pulumi:Stack":
+            return response
+        declared = Declared(
+            type=request.type,
+            name=request.name,
+            urn=response.urn,
+            parent=request.parent,
+            inputs=pulumi.runtime.rpc.deserialize_properties(request.object),
+            protect=request.protect,
+            retain_on_delete=request.retainOnDelete,
+            depends_on=tuple(request.dependencies),
+            custom=request.custom,
+        )
+        with self._lock:
+            self.declared.append(declared)
+        return response
+
+
+def _as_engine(value: object) -> str:
+    """The engine hands every value over as text, lists and objects as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def _discard(_: object) -> None:
+    """A program's globals are no awaitable."""
