@@ -13,13 +13,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import yaml
 from pulumi.runtime.mocks import MockMonitor, set_mocks
 from pulumi.runtime.settings import get_root_resource, set_root_resource
-from pulumi.runtime.stack import Stack, run_pulumi_func
+from pulumi.runtime.stack import run_pulumi_func
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,14 +29,28 @@ class ProgramError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackConfig:
+class Stack:
     """A stack as its files describe it."""
 
     project: str
     """The Pulumi project's name, which is also the namespace of its keys."""
-    stack: str
-    values: Mapping[str, object]
+    name: str
+    config: Mapping[str, Any]
     """Keys with their namespace (`gcp:project`, `automl-inspection:modelId`), values as YAML reads them."""
+
+    @classmethod
+    def read(cls, name: str, *, root: Path = ROOT) -> "Stack":
+        """Read `Pulumi.yaml` and `Pulumi.<name>.yaml`.
+
+        Raises:
+            ProgramError: there is no such stack.
+        """
+        path = root / f"Pulumi.{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(found.name.split(".")[1] for found in root.glob("Pulumi.*.yaml")))
+            raise ProgramError(f"there is no {path.name} in {root}; the stacks here are {known}")
+        project = _load_yaml(root / "Pulumi.yaml")["name"]
+        return cls(project=project, name=name, config=_load_yaml(path).get("config") or {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,21 +81,7 @@ class ProgramRun:
     """In the order in which they were registered."""
 
 
-def read_stack(stack: str, *, root: Path = ROOT) -> StackConfig:
-    """Read `Pulumi.yaml` and `Pulumi.<stack>.yaml`.
-
-    Raises:
-        ProgramError: there is no such stack.
-    """
-    path = root / f"Pulumi.{stack}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(found.name.split(".")[1] for found in root.glob("Pulumi.*.yaml")))
-        raise ProgramError(f"there is no {path.name} in {root}; the stacks here are {known}")
-    project = _load_yaml(root / "Pulumi.yaml")["name"]
-    return StackConfig(project=project, stack=stack, values=_load_yaml(path).get("config") or {})
-
-
-def run_program(config: StackConfig, mocks: pulumi.runtime.Mocks, *, root: Path = ROOT) -> ProgramRun:
+def run_program(stack: Stack, mocks: pulumi.runtime.Mocks, *, root: Path = ROOT) -> ProgramRun:
     """Run `infra/` of the repository at `root` to its end. May be called again and again in one process.
 
     Raises:
@@ -93,7 +93,7 @@ def run_program(config: StackConfig, mocks: pulumi.runtime.Mocks, *, root: Path 
 
     def run() -> None:
         try:
-            result.append(asyncio.run(_run(config, mocks, root)))
+            result.append(asyncio.run(_run(stack, mocks, root)))
         except BaseException as error:  # noqa: BLE001  # handed over to the caller's thread
             failure.append(error)
 
@@ -110,12 +110,12 @@ def run_program(config: StackConfig, mocks: pulumi.runtime.Mocks, *, root: Path 
     return result[0]
 
 
-async def _run(config: StackConfig, mocks: pulumi.runtime.Mocks, root: Path) -> ProgramRun:
+async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path) -> ProgramRun:
     monitor = _Recorder(mocks)
     set_root_resource(None)  # pyright: ignore[reportArgumentType]  # or set_mocks would keep an earlier run's stack
-    values = {key: _as_engine(value) for key, value in config.values.items()}
+    values = {key: _as_engine(value) for key, value in stack.config.items()}
     pulumi.runtime.set_all_config(values)
-    set_mocks(mocks, project=config.project, stack=config.stack, preview=False, monitor=monitor)
+    set_mocks(mocks, project=stack.project, stack=stack.name, preview=False, monitor=monitor)
     program = root / "infra" / "__main__.py"
     # An Output inside an f-string would only warn, and the text be wrong.
     strict = "PULUMI_ERROR_OUTPUT_STRING"
@@ -123,8 +123,7 @@ async def _run(config: StackConfig, mocks: pulumi.runtime.Mocks, root: Path) -> 
     os.environ[strict] = "1"
     try:
         await run_pulumi_func(lambda: _discard(runpy.run_path(str(program), run_name="__main__")))
-        stack = get_root_resource()
-        outputs = stack.outputs if isinstance(stack, Stack) else {}
+        outputs = cast("pulumi.runtime.Stack", get_root_resource()).outputs
         resolved = await pulumi.Output.from_input(outputs).future()
     finally:
         if before is None:
