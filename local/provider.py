@@ -80,7 +80,6 @@ class LocalProvider(pulumi.runtime.Mocks):
         self,
         *,
         project: str,
-        region: str,
         storage_client: storage.Client,
         publisher: pubsub_v1.PublisherClient,
         subscriber: pubsub_v1.SubscriberClient,
@@ -88,7 +87,6 @@ class LocalProvider(pulumi.runtime.Mocks):
     ) -> None:
         """The clients speak as the engineer at the machine."""
         self._project = project
-        self._region = region
         self._storage = storage_client
         self._publisher = publisher
         self._subscriber = subscriber

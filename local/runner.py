@@ -8,10 +8,23 @@ import threading
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from local.processes import CannotStartError, Guarded, free_port, wait_for_port
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A started program: where it was unpacked, and what it runs with."""
+
+    name: str
+    folder: Path
+    python: str
+    env: Mapping[str, str]
+    port: int
+    process: Guarded
 
 
 class ArchiveRunner:
@@ -38,17 +51,16 @@ class ArchiveRunner:
         self._surroundings = surroundings
         self._say = say
         self._install_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self.running: dict[str, tuple[Guarded, int]] = {}
+        self.programs: dict[str, Program] = {}
 
     def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Mapping[str, Any]) -> str:
         """Start a gen 2 function as Google's buildpack does; returns its address."""
         folder = self._unpack(name, archive)
         environment = self._install(folder)
-        command = [
-            str(environment / "bin" / "functions-framework"),
-            f"--target={entry_point}", "--source=main.py", "--host=127.0.0.1",
-        ]  # fmt: skip
-        return self._start(name, command, folder, service["serviceAccountEmail"], service["environmentVariables"])
+        # The port is read from PORT, as in the cloud.
+        command = ["functions-framework", f"--target={entry_point}", "--source=main.py", "--host=127.0.0.1"]
+        identity, variables = service["serviceAccountEmail"], service["environmentVariables"]
+        return self._start(name, command, folder, environment, identity, variables)
 
     def wait(self) -> None:
         """Return when every program listens.
@@ -56,19 +68,42 @@ class ArchiveRunner:
         Raises:
             CannotStartError: one of them ended or did not listen; the text has the end of its log.
         """
-        for name, (process, port) in self.running.items():
-            wait_for_port(port, process, name=name)
+        for program in self.programs.values():
+            wait_for_port(program.port, program.process, name=program.name)
+
+    def check(self) -> None:
+        """Raise if a program has ended by itself.
+
+        Raises:
+            CannotStartError: the text has the end of its log.
+        """
+        for program in self.programs.values():
+            if not program.process.running:
+                message = f"{program.name} ended. The end of {program.process.log}:\n{program.process.log_tail()}"
+                raise CannotStartError(message)
+
+    def log_tails(self) -> str:
+        """The end of each program's log."""
+        return "\n".join(f"{name}:\n{program.process.log_tail()}" for name, program in self.programs.items())
 
     def stop(self) -> None:
         """End every program."""
-        for process, _ in self.running.values():
-            process.stop()
-        self.running.clear()
+        for program in self.programs.values():
+            program.process.stop()
+        self.programs.clear()
 
-    def _start(self, name: str, command: list[str], folder: Path, identity: str, variables: Mapping[str, str]) -> str:
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        folder: Path,
+        environment: Path,
+        identity: str,
+        variables: Mapping[str, str],
+    ) -> str:
         port = free_port()
         env = {
-            "PATH": "/usr/bin:/bin",
+            "PATH": f"{environment / 'bin'}:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -76,8 +111,11 @@ class ArchiveRunner:
             **self._surroundings(identity),
             **variables,
         }
-        process = Guarded([*command, f"--port={port}"], log=self._home / f"{name}.log", env=env, cwd=folder)
-        self.running[name] = (process, port)
+        executable = str(environment / "bin" / command[0])
+        process = Guarded([executable, *command[1:]], log=self._home / f"{name}.log", env=env, cwd=folder)
+        self.programs[name] = Program(
+            name=name, folder=folder, python=str(environment / "bin" / "python"), env=env, port=port, process=process
+        )
         return f"http://127.0.0.1:{port}"
 
     def _unpack(self, name: str, archive: bytes) -> Path:

@@ -1,0 +1,221 @@
+"""A cloud on one machine: it runs the Pulumi program of `infra/` and makes real what that declares."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import pubsub_v1, storage
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from inspection.model_id import parse_model_id
+from local.gate import Gate, RequestLog
+from local.grpc_door import GrpcDoor, PubSubProxy
+from local.http import serve
+from local.identity import IdentityMiddleware, identity_path
+from local.models.automl import automl_handler
+from local.models.registry import ModelRegistry
+from local.models.sample_model import ready_model
+from local.models.vertex import vertex_routes
+from local.processes import CannotStartError
+from local.program import ProgramError, Stack, run_program
+from local.provider import NOT_RUN, LocalProvider
+from local.pubsub import PubSubEmulator
+from local.runner import ArchiveRunner, Program
+from local.storage.server import storage_app
+from local.storage.signing import Signers
+from local.storage.store import ObjectStore
+
+STACK = "local"
+CACHE = Path(".local/cache")
+"""What is worth keeping from one start to the next: installed packages and the trained model."""
+
+STATE_FILE = "state.json"
+PUBLISH_SECONDS = 10
+
+
+class LocalCloud:
+    """The running cloud. A context manager that stops everything it started."""
+
+    def __init__(self, home: Path, *, gate: Gate | None = None) -> None:
+        """Keep what only this run needs in `home`, which is emptied at the start; every call passes `gate`."""
+        self._home = home
+        self._stack = ExitStack()
+        self._gate = gate or RequestLog()
+        self.project = ""
+        self.storage_url = ""
+        self.pubsub_address = ""
+        self.outputs: Mapping[str, Any] = {}
+
+    def start(self, say: Callable[[str], None]) -> None:
+        """Start everything; `say` is told what is being done.
+
+        Raises:
+            CannotStartError: something is missing or did not start; the text says what to do.
+        """
+        self._take_home()
+        stack = Stack.read(STACK)
+        self.project = stack.config["gcp:project"]
+        say("Google's Pub/Sub emulator")
+        emulator = PubSubEmulator(self._home)
+        self._stack.callback(emulator.stop)
+        self.pubsub_address = emulator.address
+        with ThreadPoolExecutor(1) as pool:
+            training = pool.submit(ready_model, CACHE / "models", say)
+            emulator.wait()
+            models = ModelRegistry()
+            model_id = parse_model_id(stack.config[f"{stack.project}:modelId"], project=self.project)
+            models.register(model_id.name, training.result())
+
+        channel = grpc.insecure_channel(emulator.address)
+        self._stack.callback(channel.close)
+        publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        self._stack.callback(publisher.stop)
+        subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+
+        say("Cloud Storage and the models")
+        self._serve(models, publisher)
+        runner = ArchiveRunner(
+            home=self._home,
+            environments=CACHE / "packages",
+            surroundings=lambda identity: self._surroundings(identity, channel, models),
+            say=say,
+        )
+        self._stack.callback(runner.stop)
+        self._runner = runner
+
+        say("the Pulumi program")
+        provider = LocalProvider(
+            project=self.project,
+            storage_client=self.storage_client(),
+            publisher=publisher,
+            subscriber=subscriber,
+            runner=runner,
+        )
+        try:
+            self.outputs = run_program(stack, provider).outputs.outputs
+        except ProgramError as error:
+            raise CannotStartError(str(error)) from error
+        self.bindings = provider.bindings
+        say(f"not run on one machine: {_listed(provider.not_run)}")
+        runner.wait()
+        self._write_state()
+
+    def storage_client(self) -> storage.Client:
+        """A client that speaks as the engineer at the machine."""
+        return storage.Client(
+            project=self.project,
+            credentials=AnonymousCredentials(),
+            client_options=ClientOptions(api_endpoint=self.storage_url),
+        )
+
+    @property
+    def inbound_bucket(self) -> str:
+        """The name of the bucket that the camera writes to."""
+        return str(self.outputs["inboundBucket"]).removeprefix("gs://")
+
+    @property
+    def prediction_bucket(self) -> str:
+        """The name of the bucket that pictures land in."""
+        return str(self.outputs["predictionBucket"]).removeprefix("gs://")
+
+    def how_to_use(self) -> str:
+        """The addresses, and the commands that send a picture."""
+        return f"""
+Cloud Storage   {self.storage_url}
+Pub/Sub         {self.pubsub_address}
+Pictures in     gs://{self.inbound_bucket}
+Pictures out    gs://{self.prediction_bucket}
+
+Send a picture:
+  .venv/bin/inspection send PICTURE...
+or with Google's own command:
+  export CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE={self.storage_url}/ CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_PROJECT={self.project}
+  gcloud storage cp PICTURE gs://{self.inbound_bucket}/
+  gcloud storage ls --recursive gs://{self.prediction_bucket}/
+
+Logs are in {self._home}/*.log. Ctrl-C stops everything.
+"""
+
+    def check(self) -> None:
+        """Raise if a program has ended by itself.
+
+        Raises:
+            CannotStartError: it names the program and the end of its log.
+        """
+        self._runner.check()
+
+    def programs(self) -> Mapping[str, Program]:
+        """What runs, by the declared name."""
+        return self._runner.programs
+
+    def logs(self) -> str:
+        """The end of each program's log."""
+        return self._runner.log_tails()
+
+    def stop(self) -> None:
+        """Stop everything that was started."""
+        self._stack.close()
+        (self._home / STATE_FILE).unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _take_home(self) -> None:
+        try:
+            state = json.loads((self._home / STATE_FILE).read_text())
+            os.kill(state["pid"], 0)
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(self._home, ignore_errors=True)
+            self._home.mkdir(parents=True)
+        else:
+            message = f"a local cloud runs already (process {state['pid']}, {state['storageUrl']}); stop it first"
+            raise CannotStartError(message)
+
+    def _write_state(self) -> None:
+        state = {"pid": os.getpid(), "storageUrl": self.storage_url, "project": self.project, "outputs": self.outputs}
+        (self._home / STATE_FILE).write_text(json.dumps(state))
+
+    def _serve(self, models: ModelRegistry, publisher: pubsub_v1.PublisherClient) -> None:
+        def publish(topic: str, data: bytes, attributes: dict[str, str]) -> None:
+            publisher.publish(topic, data, **attributes).result(PUBLISH_SECONDS)
+
+        store = ObjectStore(self._home / "storage")
+        self._stack.callback(store.close)
+        buckets = storage_app(store, gate=self._gate, publish=publish, signers=Signers())
+        app = Starlette(routes=[*vertex_routes(models, gate=self._gate), Mount("/", buckets)])
+        server = serve(IdentityMiddleware(app))
+        self._stack.callback(server.stop)
+        self.storage_url = server.url
+
+    def _surroundings(self, identity: str, emulator: grpc.Channel, models: ModelRegistry) -> dict[str, str]:
+        """Where the clients of a deployed program find the cloud; each identity has addresses of its own."""
+        door = GrpcDoor([PubSubProxy(identity, emulator, self._gate), automl_handler(models, identity, self._gate)])
+        self._stack.callback(door.stop)
+        address = self.storage_url + identity_path(identity)
+        return {
+            "STORAGE_EMULATOR_HOST": address,
+            "PUBSUB_EMULATOR_HOST": door.address,
+            "AUTOML_EMULATOR_HOST": door.address,
+            "AIPLATFORM_EMULATOR_HOST": address,
+        }
+
+
+def _listed(not_run: Mapping[str, int]) -> str:
+    return ", ".join(f"{NOT_RUN[typ]} ({count})" for typ, count in sorted(not_run.items())) or "nothing"

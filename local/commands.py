@@ -1,0 +1,104 @@
+"""`inspection local`: the line on this machine. Heavy imports wait until a command is really run."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from local.cloud import LocalCloud
+
+HOME = Path(".local")
+CLOUD_HOME = HOME / "cloud"
+"""Of the cloud that `up` keeps running; `inspection send` finds it there."""
+
+local_app = typer.Typer(
+    no_args_is_help=True, help="The whole line on this machine, run from the program that deploys it."
+)
+
+
+@local_app.command(epilog="Example: inspection local up")
+def up() -> None:
+    """Start everything and keep it running until Ctrl-C."""
+    console = Console()
+    with _running_cloud(CLOUD_HOME, console) as cloud:
+        console.print(cloud.how_to_use(), highlight=False, soft_wrap=True)
+        while True:
+            cloud.check()
+            time.sleep(1)
+
+
+@local_app.command(epilog="Examples: inspection local demo --count 200; inspection local demo --images my_pictures/")
+def demo(
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Send the pictures of this folder instead of samples.", exists=True, file_okay=False),
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many samples to send.", min=1, max=10_000)] = 60,
+    seed: Annotated[int, typer.Option(help="The samples follow from it.")] = 7,
+) -> None:
+    """Send pictures through the whole line, wait until each has landed, show where, and stop.
+
+    Exit code 0: every picture landed. 1: one is missing, or something did not start.
+    """
+    from local.demo import run_demo
+
+    console = Console()
+    HOME.mkdir(exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="demo-", dir=HOME))
+    try:
+        with _running_cloud(home, console) as cloud:
+            all_landed = run_demo(cloud, console, images=images, count=count, seed=seed)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    raise typer.Exit(0 if all_landed else 1)
+
+
+@contextmanager
+def _running_cloud(home: Path, console: Console) -> Generator["LocalCloud"]:
+    """Whatever ends this process, or the `make` that started it, ends the cloud as well."""
+    from local.cloud import LocalCloud
+    from local.processes import CannotStartError
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    started = time.monotonic()
+    try:
+        with LocalCloud(home) as cloud:
+            with console.status("Starting") as status:
+
+                def say(what: str) -> None:
+                    console.print(f"{time.monotonic() - started:5.1f} s  {what}", highlight=False)
+                    status.update(what)
+
+                cloud.start(say)
+            say("ready")
+            yield cloud
+            console.print("Stopping.")
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        raise typer.Exit(0) from None
+    except CannotStartError as error:
+        Console(stderr=True).print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)

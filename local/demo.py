@@ -1,0 +1,107 @@
+"""Pictures through the whole line, and where they landed."""
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from inspection.command.transfer import print_uploaded, upload
+from inspection.layout import SOURCE
+from local.cloud import LocalCloud
+from local.samples import TRUTH_FILE, read_truth, write_samples
+
+SECONDS_WITHOUT_A_LANDING = 60
+"""After so long without one more picture, the missing ones are taken for lost."""
+
+
+def run_demo(cloud: LocalCloud, console: Console, *, images: Path | None, count: int, seed: int) -> bool:
+    """Send pictures, wait until each has landed, print where; True if all have.
+
+    Args:
+        cloud: a running one.
+        console: where to print.
+        images: a folder of pictures, or None for samples.
+        count: of samples.
+        seed: of samples.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        truth: Mapping[str, str] = {}
+        if images is None:
+            images = write_samples(Path(folder), count, seed)
+            truth = read_truth(Path(folder) / TRUTH_FILE)
+        files = {path.relative_to(images).as_posix(): path for path in sorted(images.rglob("*")) if path.is_file()}
+        started = time.monotonic()
+        bucket = cloud.storage_client().bucket(cloud.inbound_bucket)
+        print_uploaded(upload(((path, name) for name, path in files.items()), bucket), console)
+        folders = wait_for_landing(cloud, files.keys(), console)
+        seconds = time.monotonic() - started
+
+    missing = sorted(files.keys() - folders.keys())
+    console.print(_table(folders, truth))
+    console.print(
+        f"{len(folders)} of {len(files)} pictures landed in gs://{cloud.prediction_bucket} "
+        f"within {seconds:.1f} s of the first upload.",
+        highlight=False,
+    )
+    for name in missing:
+        console.print(f"[red]missing:[/red] {name}", highlight=False)
+    if missing:
+        console.print(f"What the functions logged:\n{cloud.logs()}", markup=False, highlight=False)
+    return bool(files) and not missing
+
+
+def wait_for_landing(cloud: LocalCloud, names: AbstractSet[str], console: Console) -> dict[str, str]:
+    """The folder of each picture, when all have landed, or when nothing has for a minute."""
+    bar = Progress(
+        TextColumn("Pictures landed"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    landed: dict[str, str] = {}
+    last = time.monotonic()
+    with bar:
+        task = bar.add_task("", total=len(names))
+        while len(landed) < len(names) and time.monotonic() - last < SECONDS_WITHOUT_A_LANDING:
+            time.sleep(0.2)
+            now = {name: folder for name, folder in landed_pictures(cloud).items() if name in names}
+            if len(now) > len(landed):
+                landed, last = now, time.monotonic()
+                bar.update(task, completed=len(landed))
+    return landed
+
+
+def landed_pictures(cloud: LocalCloud) -> dict[str, str]:
+    """The name that each picture of the prediction bucket had in the inbound bucket, and the folder it is in."""
+    prefix = f"gs://{cloud.inbound_bucket}/"
+    blobs = cloud.storage_client().list_blobs(
+        cloud.prediction_bucket, fields="items(name,metadata),nextPageToken", projection="noAcl"
+    )
+    folders: dict[str, str] = {}
+    for blob in blobs:
+        source, _, _ = (blob.metadata or {}).get(SOURCE, "").rpartition("#")
+        folders[source.removeprefix(prefix)] = blob.name.partition("/")[0]
+    return folders
+
+
+def _table(folders: Mapping[str, str], truth: Mapping[str, str]) -> Table:
+    by_folder: defaultdict[str, list[str]] = defaultdict(list)
+    for name, folder in folders.items():
+        by_folder[folder].append(name)
+    table = Table(caption="Right: the folder is the label that the generator of the samples gave." if truth else None)
+    for heading in ("folder", "pictures", "right"):
+        table.add_column(heading, justify="left" if heading == "folder" else "right")
+    labels = set(truth.values())
+    for folder, names in sorted(by_folder.items()):
+        right = sum(truth.get(name) == folder for name in names) / len(names)
+        table.add_row(f"{folder}/", str(len(names)), f"{right:.0%}" if folder in labels else "-")
+    return table
