@@ -160,8 +160,8 @@ def _sample(number: int, seed: int, difficulty: float, defect_share: float) -> S
     rng = np.random.default_rng((seed, number))
     defective = bool(rng.random() < defect_share)
     # The difficulty bends the distributions: 0 keeps severities high and dirt low, 1 the other way round.
-    severity = float(rng.beta(2.2, 0.4 + 2.0 * difficulty)) if defective else 0.0
-    dirt = float(rng.beta(0.3 + 1.4 * difficulty, 3.0))
+    severity = float(rng.beta(2.6, 0.2 + 1.6 * difficulty)) if defective else 0.0
+    dirt = float(rng.beta(0.2 + 1.3 * difficulty, 3.0))
     kinds: tuple[str, ...] = ()
     if defective:
         how_many = 2 if rng.random() < _SECOND_DEFECT else 1

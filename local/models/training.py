@@ -1,0 +1,123 @@
+"""A small classifier that is really trained, on CPU, in seconds; its scores are meant as probabilities."""
+
+import hashlib
+import os
+import platform
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+
+from local import samples
+from local.models.features import features
+
+MIN_PICTURES_A_LABEL = 3
+"""Fewer cannot be split into a part to learn from and a part to calibrate on."""
+
+_FOLDS = 5
+_TREES = 200
+_READY_PICTURES = 400
+_READY_SEED = 20_261
+"""Of the pictures that the ready model learns from; no other place makes pictures from this seed."""
+_THREADS = 2
+
+Progress = Callable[[int, int], None]
+"""Called with how many pictures are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A classifier that gives every picture exactly one of its labels. Many threads may ask it at once."""
+
+    labels: tuple[str, ...]
+    classifier: Any
+    """scikit-learn's."""
+
+    def scores(self, picture: bytes) -> dict[str, float]:
+        """Each label with the probability that it is right; together 1, best first.
+
+        Raises:
+            UnreadablePictureError: the bytes are no picture.
+        """
+        probabilities = self.classifier.predict_proba(features(picture)[None, :])[0].tolist()
+        pairs = zip(self.labels, probabilities, strict=True)
+        return dict(sorted(pairs, key=lambda pair: pair[1], reverse=True))
+
+    def save(self, file: Path) -> None:
+        """Write the model; a file of this name is replaced in one step."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=file.parent, suffix=".partial")
+        try:
+            with os.fdopen(descriptor, "wb") as target:
+                joblib.dump((self.labels, self.classifier), target, compress=3)
+            Path(temporary).replace(file)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, file: Path) -> "TrainedModel":
+        """Read a model that :meth:`save` wrote. Never give it a file from elsewhere: reading one runs code."""
+        labels, classifier = joblib.load(file)
+        return cls(labels, classifier)
+
+
+def train(pictures: Iterable[tuple[bytes, str]], *, progress: Progress = lambda _done, _count: None) -> TrainedModel:
+    """Learn from pictures and their labels; the same pictures give the same model.
+
+    Raises:
+        UnreadablePictureError: bytes that are no picture.
+        ValueError: fewer than two labels, or a label with fewer than :data:`MIN_PICTURES_A_LABEL` pictures.
+    """
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    pairs = list(pictures)
+    counts = Counter(label for _, label in pairs)
+    if len(counts) < 2:  # noqa: PLR2004
+        raise ValueError(f"a model tells labels apart: two or more are needed, the pictures have {sorted(counts)}")
+    scarce = sorted(label for label, count in counts.items() if count < MIN_PICTURES_A_LABEL)
+    if scarce:
+        raise ValueError(f"{', '.join(scarce)}: each label needs {MIN_PICTURES_A_LABEL} pictures or more")
+    rows: list[Any] = []
+    with ThreadPoolExecutor(_THREADS) as workers:
+        for row in workers.map(features, (picture for picture, _ in pairs)):
+            rows.append(row)
+            progress(len(rows), len(pairs))
+    trees = ExtraTreesClassifier(_TREES, min_samples_leaf=2, max_features=0.3, random_state=0)
+    # Votes of trees are no probabilities: what they are worth is learned on pictures that the trees did not see.
+    calibrated = CalibratedClassifierCV(trees, cv=min(_FOLDS, *counts.values()), ensemble=False)
+    calibrated.fit(np.stack(rows), [label for _, label in pairs])
+    return TrainedModel(tuple(str(label) for label in calibrated.classes_), calibrated)
+
+
+def ready_model(
+    cache_folder: Path, *, pictures: int = _READY_PICTURES, progress: Progress = lambda _done, _count: None
+) -> TrainedModel:
+    """The model for sample pictures, labels `ok` and `defect`: trained on first need, then read from the cache.
+
+    Whatever decides the result decides the file's name, so that a change trains anew.
+    """
+    file = cache_folder / f"castings-{_recipe(pictures)}.joblib"
+    if file.exists():
+        return TrainedModel.load(file)
+    made = samples.samples(pictures, seed=_READY_SEED)
+    model = train(((sample.jpeg, sample.label) for sample in made), progress=progress)
+    model.save(file)
+    return model
+
+
+def _recipe(pictures: int) -> str:
+    recipe = hashlib.sha256()
+    for source in (Path(samples.__file__), Path(__file__), Path(__file__).with_name("features.py")):
+        recipe.update(source.read_bytes())
+    for package in ("scikit-learn", "numpy", "scipy", "pillow"):
+        recipe.update(f"{package}=={version(package)}\n".encode())
+    recipe.update(f"{platform.python_version()} {platform.machine()} {pictures}".encode())
+    return recipe.hexdigest()[:16]
