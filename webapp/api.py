@@ -25,6 +25,23 @@ DecisionNumber = Annotated[
 ]
 
 
+Code = Literal[
+    "not_signed_in",
+    "not_a_reviewer",
+    "other_site",
+    "invalid",
+    "not_found",
+    "unknown_picture",
+    "decided",
+    "claimed",
+    "changed",
+    "undo_refused",
+    "unavailable",
+    "misconfigured",
+    "internal",
+]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -32,21 +49,7 @@ class _Model(BaseModel):
 class Problem(_Model):
     """Why a request was refused, for a program (`code`) and for a person (`message`)."""
 
-    code: Literal[
-        "not_signed_in",
-        "not_a_reviewer",
-        "other_site",
-        "invalid",
-        "not_found",
-        "unknown_picture",
-        "decided",
-        "claimed",
-        "changed",
-        "undo_refused",
-        "storage_unavailable",
-        "misconfigured",
-        "internal",
-    ]
+    code: Code
     message: str
     by: str | None = Field(default=None, description="For `decided` and `claimed`: the reviewer who was faster.")
     label: str | None = Field(default=None, description="For `decided`: the label that was given.")

@@ -38,6 +38,7 @@ class Guard:
         self._headers = security_headers(image_origin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -151,5 +152,6 @@ class ServesNobody:
         self._error = ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, api.Problem(code="misconfigured", message=message))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
         if scope["type"] == "http":
             await problem_response(self._error)(scope, receive, send)

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from google.auth.credentials import Credentials
 from google.auth.iam import Signer
-from google.auth.transport import Request, Response
 from google.auth.transport.requests import Request as HttpRequest
 from google.cloud.storage import Bucket
 from google.oauth2 import service_account
@@ -18,7 +17,11 @@ LINK_TIME = timedelta(minutes=5)
 REUSE_TIME = timedelta(minutes=2)
 """For how long a browser may follow the redirect that it has; shorter than LINK_TIME, so that it always leads there."""
 
-EMULATOR_VARIABLE = "IAMCREDENTIALS_EMULATOR_HOST"
+STORAGE_EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
+"""Google's own name for it; the clients read it themselves."""
+IAM_EMULATOR_VARIABLE = "IAMCREDENTIALS_EMULATOR_HOST"
+"""In the manner of Google's names; where it is not set, the storage emulator is asked to sign too."""
+
 _IAM = "https://iamcredentials.googleapis.com"
 
 
@@ -63,8 +66,8 @@ class ImageLinks:
         return self._signing
 
 
-def _iam_request() -> Request:
-    emulator = os.environ.get(EMULATOR_VARIABLE)
+def _iam_request() -> HttpRequest:
+    emulator = os.environ.get(IAM_EMULATOR_VARIABLE) or os.environ.get(STORAGE_EMULATOR_VARIABLE)
     return _EmulatedIam(emulator) if emulator else HttpRequest()
 
 
@@ -75,7 +78,7 @@ class _EmulatedIam(HttpRequest):
         super().__init__()
         self._address = address.rstrip("/") if "://" in address else f"http://{address}"
 
-    def __call__(self, url: str, *args: Any, **kwargs: Any) -> Response:
+    def __call__(self, url: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the client's own signature
         return super().__call__(url.replace(_IAM, self._address, 1), *args, **kwargs)
 
 

@@ -1,11 +1,11 @@
 """The app as App Engine starts it: `uvicorn webapp.main:app --host 0.0.0.0 --port $PORT`."""
 
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import google.auth
 import requests
@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud.storage import Client
 from requests.adapters import HTTPAdapter
 from starlette.exceptions import HTTPException
@@ -23,7 +24,7 @@ from starlette.types import ASGIApp, Scope
 from inspection.logs import structured_logger
 from webapp import api, routes
 from webapp.guard import Guard, ServesNobody, problem_response
-from webapp.images import ImageLinks
+from webapp.images import STORAGE_EMULATOR_VARIABLE, ImageLinks
 from webapp.problems import ProblemError
 from webapp.reviewing import Reviewing
 from webapp.settings import MisconfiguredError, Settings, read_settings
@@ -83,41 +84,44 @@ def app_for(environment: Mapping[str, str]) -> ASGIApp:
     """The app that the environment describes, or one that serves nobody."""
     try:
         settings = read_settings(environment)
-        client = storage_client()
+        credentials = google_credentials()
     except (MisconfiguredError, GoogleAuthError) as error:
         _log.critical("the review app is misconfigured and serves nobody: %s", error)
         return ServesNobody()
-    bucket = client.bucket(settings.prediction_bucket)
+    bucket = storage_client(credentials).bucket(settings.prediction_bucket)
     return review_app(
         settings,
         reviewing=Reviewing(bucket, settings.labels),
-        images=ImageLinks(bucket, client._credentials, settings.signer_email),  # noqa: SLF001
+        images=ImageLinks(bucket, credentials, settings.signer_email),
         sign_in=sign_in_for(settings),
     )
 
 
-def storage_client() -> Client:
-    """A client with the app's own identity, or for an emulator with none.
+def google_credentials() -> Credentials:
+    """The app's own identity, or for an emulator none.
 
     Raises:
         GoogleAuthError: there are no credentials.
     """
-    project: str | None
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        credentials, project = cast("Credentials", AnonymousCredentials()), "local"
-    else:
-        credentials, project = google.auth.default(scopes=_SCOPES)
-    client = Client(project=project, credentials=credentials)
+    if os.environ.get(STORAGE_EMULATOR_VARIABLE):
+        return AnonymousCredentials()
+    credentials, _ = google.auth.default(scopes=_SCOPES)
+    return cast("Credentials", credentials)
+
+
+def storage_client(credentials: Credentials) -> Client:
+    """A client for all threads; it needs no project, because it never creates a bucket."""
+    session = AuthorizedSession(credentials)
     for scheme in ("https://", "http://"):
-        client._http.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))  # noqa: SLF001
-    return client
+        session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return Client(project="unused", credentials=credentials, _http=session)
 
 
 class _Page(StaticFiles):
     """The built page. Its assets have their content's hash in the name, so only the rest can change."""
 
     def file_response(
-        self, full_path: Any, stat_result: os.stat_result, scope: Scope, status_code: int = 200
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
         response = super().file_response(full_path, stat_result, scope, status_code)
         is_asset = scope["path"].startswith("/assets/")
@@ -134,12 +138,12 @@ def _invalid(_: Request, error: Exception) -> Response:
         f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']} (it is {str(mistake['input'])[:100]!r})"
         for mistake in cast("RequestValidationError", error).errors()
     ]
-    return _answer(HTTPStatus.UNPROCESSABLE_CONTENT, "invalid", "; ".join(mistakes))
+    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "; ".join(mistakes))
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     status = HTTPStatus(cast("HTTPException", error).status_code)
-    code = "not_found" if status == HTTPStatus.NOT_FOUND else "invalid"
+    code: api.Code = "not_found" if status == HTTPStatus.NOT_FOUND else "invalid"
     return _answer(status, code, f"{request.method} {request.url.path}: {status.phrase}")
 
 
@@ -150,7 +154,7 @@ def _storage_unavailable(request: Request, error: Exception) -> Response:
         extra={"fields": {"request": f"{request.method} {request.url.path}"}},
     )
     message = "The storage does not answer as it should. Nothing is lost; try again."
-    return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "storage_unavailable", message)
+    return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message)
 
 
 def _internal(request: Request, error: Exception) -> Response:
@@ -158,7 +162,7 @@ def _internal(request: Request, error: Exception) -> Response:
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something unexpected went wrong. Nothing is lost.")
 
 
-def _answer(status: HTTPStatus, code: Any, message: str) -> Response:
+def _answer(status: HTTPStatus, code: api.Code, message: str) -> Response:
     return problem_response(ProblemError(status, api.Problem(code=code, message=message)))
 
 

@@ -17,7 +17,7 @@ class ProblemError(Exception):
 
 def invalid(message: str) -> ProblemError:
     """A value that is not allowed; the text names it and what is."""
-    return ProblemError(HTTPStatus.UNPROCESSABLE_CONTENT, api.Problem(code="invalid", message=message))
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, api.Problem(code="invalid", message=message))
 
 
 def unknown_picture() -> ProblemError:

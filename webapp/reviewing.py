@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -35,8 +36,8 @@ PAGES_AT_ONCE = 3
 
 CLAIMS_AT_ONCE = 8
 
-_TIMEOUT = (5, 10)
-"""Seconds to connect and to answer, for one try."""
+_TIMEOUT = 10
+"""Seconds, for one try."""
 
 _RETRY = DEFAULT_RETRY.with_timeout(20)
 """Safe for every request of this module: each change carries a precondition, so its second try changes nothing."""
@@ -120,7 +121,8 @@ class Reviewing:
             while free and len(claimed) < wanted.count:
                 tried = free[: wanted.count - len(claimed)]
                 free = free[len(tried) :]
-                claimed += filter(None, self._pool.map(lambda stored: self._claim(reviewer, stored), tried))
+                claimed += filter(None, self._pool.map(partial(self._claim, reviewer), tried))
+                held.update(stored.id for stored in tried)
                 if free:
                     cursor = _Cursor(cursor.skipped_too, tried[-1].name)
             if not free:
@@ -158,7 +160,7 @@ class Reviewing:
 
     def _claim(self, reviewer: Reviewer, stored: StoredPicture) -> StoredPicture | None:
         try:
-            return self._patch(stored.id, stored.metageneration, self._claim_for(reviewer) | picture.NO_DECISION)
+            return self._patch(stored.id, stored.metageneration, {**self._claim_for(reviewer), **picture.NO_DECISION})
         except (NotFound, PreconditionFailed):
             return None  # another was faster
 
@@ -191,7 +193,10 @@ class Reviewing:
         def renew_one(held: api.ClaimedPicture) -> api.RenewedClaim | api.LostClaim:
             try:
                 stored = self._change(
-                    reviewer, PictureId.parse(held.id), int(held.claim), self._claim_for(reviewer) | picture.NO_DECISION
+                    reviewer,
+                    PictureId.parse(held.id),
+                    int(held.claim),
+                    {**self._claim_for(reviewer), **picture.NO_DECISION},
                 )
             except problems.ProblemError as error:
                 return api.LostClaim(id=held.id, problem=error.problem)
@@ -222,8 +227,8 @@ class Reviewing:
         Raises:
             ProblemError: it is with another reviewer, decided, changed or gone.
         """
-        skipped = {picture.SKIPPED_AT: self._now().isoformat()}
-        self._change(reviewer, target, int(claim), picture.NO_CLAIM | skipped)
+        skipped = {**picture.NO_CLAIM, picture.SKIPPED_AT: self._now().isoformat()}
+        self._change(reviewer, target, int(claim), skipped)
 
     def _change(
         self, reviewer: Reviewer, target: PictureId, metageneration: int, changes: Mapping[str, str | None]
@@ -281,7 +286,8 @@ class Reviewing:
     def _decision_of(
         self, reviewer: Reviewer, target: PictureId, request: api.DecisionRequest
     ) -> Mapping[str, str | None]:
-        return picture.NO_CLAIM | {
+        return {
+            **picture.NO_CLAIM,
             layout.DECISION: request.label,
             layout.DECIDED_BY: reviewer.email,
             layout.DECIDED_AT: self._now().isoformat(),
@@ -368,7 +374,7 @@ class Reviewing:
                 raise problems.undo_refused("The decision has been taken back already.")
             self._refuse_undo(moved, reviewer, request)
         # The decision goes last: if this instance dies before, the undo can be sent again.
-        return self._patch(moved.id, moved.metageneration, self._claim_for(reviewer) | picture.NO_DECISION)
+        return self._patch(moved.id, moved.metageneration, {**self._claim_for(reviewer), **picture.NO_DECISION})
 
     def _refuse_undo(self, filed: StoredPicture, reviewer: Reviewer, request: api.UndoRequest) -> None:
         page, number = filed.decided_on
@@ -421,7 +427,7 @@ class Reviewing:
             if_source_generation_match=stored.generation,
             if_source_metageneration_match=stored.metageneration,
             timeout=_TIMEOUT,
-            retry=_RETRY,
+            retry=_RETRY,  # pyright: ignore[reportArgumentType]  # the client takes both
         )
         return _stored(moved)
 

@@ -74,18 +74,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     audience = developer = None
     if mode == SignInMode.IAP:
         audience = read("IAP_AUDIENCE", "/projects/NUMBER/apps/PROJECT_ID", _IAP_AUDIENCE)
-    if mode == SignInMode.APP_ENGINE and environment.get("GAE_ENV") != "standard":
-        mistakes.append(
-            "SIGN_IN is 'appengine', but this is not App Engine's standard environment (GAE_ENV is "
-            f"{environment.get('GAE_ENV', '')!r}): anybody could send its headers here"
-        )
     if mode == SignInMode.DEVELOPMENT:
         developer = read("DEVELOPMENT_REVIEWER", "an e-mail address", _EMAIL)
-        deployed = sorted(filter(_DEPLOYED_VARIABLES.fullmatch, environment))
-        if deployed:
-            mistakes.append(
-                f"SIGN_IN is 'development', but the app is deployed ({', '.join(deployed)} set); use 'iap' or 'appengine'"
-            )
+    mistakes += _misplaced(mode, environment)
     signer = environment.get("SIGNER_EMAIL") or None
     if signer is not None:
         read("SIGNER_EMAIL", "a service account's e-mail address, or not set", _EMAIL)
@@ -100,6 +91,17 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         development_reviewer=developer,
         signer_email=signer,
     )
+
+
+def _misplaced(mode: str, environment: Mapping[str, str]) -> list[str]:
+    """What is wrong with this mode in this place."""
+    if mode == SignInMode.APP_ENGINE and environment.get("GAE_ENV") != "standard":
+        place = f"GAE_ENV is {environment.get('GAE_ENV', '')!r}, not 'standard'"
+        return [f"SIGN_IN is 'appengine', but this is not App Engine ({place}): anybody could send its headers here"]
+    deployed = ", ".join(sorted(filter(_DEPLOYED_VARIABLES.fullmatch, environment)))
+    if mode == SignInMode.DEVELOPMENT and deployed:
+        return [f"SIGN_IN is 'development', but the app is deployed ({deployed} set); use 'iap' or 'appengine'"]
+    return []
 
 
 def _texts(environment: Mapping[str, str], variable: str) -> tuple[str, ...]:

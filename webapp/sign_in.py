@@ -114,12 +114,10 @@ class IdentityAwareProxy:
                 try:
                     self._keys = self._fetch_keys()
                 except (requests.RequestException, ValueError) as error:
-                    _log.error(  # noqa: TRY400  # the address and the reason say it all
-                        "the keys of Identity-Aware Proxy cannot be read from %s: %s", IAP_KEYS_URL, error
-                    )
+                    _log.error("the keys of Identity-Aware Proxy cannot be read from %s: %s", IAP_KEYS_URL, error)
                     message = "Sign-ins cannot be checked at the moment. Try again in a minute."
                     raise ProblemError(
-                        HTTPStatus.SERVICE_UNAVAILABLE, api.Problem(code="storage_unavailable", message=message)
+                        HTTPStatus.SERVICE_UNAVAILABLE, api.Problem(code="unavailable", message=message)
                     ) from error
                 self._fetched_at = self._monotonic()
             return self._keys
@@ -146,7 +144,7 @@ class Development:
     def __init__(self, reviewer: str) -> None:
         self._reviewer = reviewer
 
-    def email(self, headers: Mapping[str, str]) -> str:
+    def email(self, headers: Mapping[str, str]) -> str:  # noqa: ARG002  # whoever asks
         """The reviewer that the settings name."""
         return self._reviewer
 

@@ -62,7 +62,7 @@ class WaitingCount:
                 page_size=_PAGE_SIZE,
                 max_results=COUNT_LIMIT,
                 fields="items(name),nextPageToken",
-                timeout=(5, 10),
+                timeout=10,
                 retry=DEFAULT_RETRY.with_timeout(20),
             )
             for page in names.pages:
@@ -70,7 +70,7 @@ class WaitingCount:
                 if not self._first_page.is_set():
                     self._set(count, exact=False)
             self._set(count, exact=count < COUNT_LIMIT)
-        except Exception:
+        except Exception:  # noqa: BLE001  # a thread has nobody else to tell
             _log.exception("the waiting pictures could not be counted; the last number stays")
         finally:
             self._first_page.set()

@@ -1,0 +1,39 @@
+"""One storage server for all tests of the review app, and an empty bucket for each."""
+
+import os
+from collections.abc import Generator
+from itertools import count
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from tests.webapp.review_line import IapKey, Line, WatchedGate, new_line, storage_server
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def gate() -> WatchedGate:
+    return WatchedGate()
+
+
+@pytest.fixture(scope="session")
+def iap() -> IapKey:
+    return IapKey()
+
+
+@pytest.fixture(scope="session")
+def storage_address(tmp_path_factory: pytest.TempPathFactory, gate: WatchedGate) -> Generator[str]:
+    with storage_server(tmp_path_factory.mktemp("storage"), gate) as address:
+        yield address
+
+
+@pytest.fixture
+def line(storage_address: str, gate: WatchedGate, iap: IapKey, tmp_path: Path) -> Generator[Line]:
+    gate.before.clear()
+    gate.after.clear()
+    with patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": storage_address}):
+        line = new_line(storage_address, gate, iap, f"prediction-{next(_numbers)}", tmp_path / "dist")
+        with line.client:
+            yield line
