@@ -1,0 +1,117 @@
+"""A local Cloud Storage and real clients for it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
+from local.gate import ApiError, Call, RequestLog
+from local.http import serve
+from local.identity import identity_path
+from local.storage.server import storage_app
+from local.storage.signing import Signers
+from local.storage.store import ObjectStore
+
+SIGNER = "review@factory.iam.gserviceaccount.com"
+
+
+@dataclass
+class Published:
+    """Stands where Pub/Sub would be: keeps messages, and in which thread each came."""
+
+    messages: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+    failure: Exception | None = None
+
+    def __call__(self, topic: str, data: bytes, attributes: dict[str, str]) -> None:
+        self.threads.add(threading.current_thread().name)
+        if self.failure:
+            raise self.failure
+        self.messages.append((topic, data, attributes))
+
+
+class FailingGate(RequestLog):
+    """Refuses a method before or after it takes effect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuse_enter: str | None = None
+        self.refuse_leave: str | None = None
+
+    def enter(self, call: Call) -> None:
+        super().enter(call)
+        if call.method == self.refuse_enter:
+            raise ApiError(403, "forbidden", f"{call.identity} has no {call.method}")
+
+    def leave(self, call: Call) -> None:
+        if call.method == self.refuse_leave:
+            raise ApiError(400, "onPurpose", "the answer is lost")
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """A running server with what it was given."""
+
+    url: str
+    store: ObjectStore
+    gate: FailingGate
+    published: Published
+    signers: Signers
+
+    def client(self, identity: str | None = None) -> storage.Client:
+        """A real client, of the engineer or of a service account."""
+        return storage.Client(
+            project="factory",
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": self.url + identity_path(identity)},
+        )
+
+
+@pytest.fixture(scope="session")
+def local_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStorage]:
+    """One server for all tests; each works in a bucket of its own."""
+    folder = tmp_path_factory.mktemp("storage")
+    gate, published, signers = FailingGate(), Published(), Signers([SIGNER])
+    with (
+        ObjectStore(folder) as store,
+        serve(storage_app(store, gate=gate, publish=published, signers=signers)) as server,
+    ):
+        yield LocalStorage(server.url, store, gate, published, signers)
+
+
+@pytest.fixture(scope="session")
+def client(local_storage: LocalStorage) -> storage.Client:
+    return local_storage.client()
+
+
+@pytest.fixture(scope="session")
+def bucket_names() -> Callable[[], str]:
+    """Names that no other test has."""
+    numbers = count()
+    return lambda: f"bucket-{next(numbers)}"
+
+
+@pytest.fixture
+def bucket(client: storage.Client, bucket_names: Callable[[], str]) -> storage.Bucket:
+    """A new, empty bucket."""
+    return client.create_bucket(bucket_names())
+
+
+@pytest.fixture
+def gate(local_storage: LocalStorage) -> Iterator[FailingGate]:
+    """The server's gate, with nothing logged."""
+    local_storage.gate.clear()
+    yield local_storage.gate
+    local_storage.gate.refuse_enter = local_storage.gate.refuse_leave = None
+
+
+@pytest.fixture
+def published(local_storage: LocalStorage) -> Iterator[Published]:
+    """What is published, from nothing on."""
+    local_storage.published.messages.clear()
+    yield local_storage.published
+    local_storage.published.failure = None
