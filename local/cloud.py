@@ -21,13 +21,13 @@ from starlette.routing import Mount
 
 from inspection.model_id import parse_model_id
 from local.gate import Gate, RequestLog
-from local.grpc_door import GrpcDoor, PubSubProxy
+from local.grpc_door import PubSubProxy
 from local.http import serve
 from local.identity import IdentityMiddleware, identity_path
-from local.models.automl import automl_handler
-from local.models.registry import ModelRegistry
-from local.models.sample_model import ready_model
-from local.models.vertex import vertex_routes
+from local.models.automl import RunningGrpcServer, prediction_service
+from local.models.registry import ModelRegistry, RegisteredModel
+from local.models.training import TrainedModel, ready_model
+from local.models.vertex import prediction_routes
 from local.processes import CannotStartError
 from local.program import ProgramError, Stack, run_program
 from local.provider import NOT_RUN, LocalProvider
@@ -72,11 +72,11 @@ class LocalCloud:
         self._stack.callback(emulator.stop)
         self.pubsub_address = emulator.address
         with ThreadPoolExecutor(1) as pool:
-            training = pool.submit(ready_model, CACHE / "models", say)
+            training = pool.submit(_model, say)
             emulator.wait()
             models = ModelRegistry()
             model_id = parse_model_id(stack.config[f"{stack.project}:modelId"], project=self.project)
-            models.register(model_id.name, training.result())
+            models.register(RegisteredModel(name=model_id.name, model=training.result(), display_name="castings"))
 
         channel = grpc.insecure_channel(emulator.address)
         self._stack.callback(channel.close)
@@ -104,7 +104,7 @@ class LocalCloud:
             runner=runner,
         )
         try:
-            self.outputs = run_program(stack, provider).outputs.outputs
+            self.outputs = run_program(stack, provider).outputs
         except ProgramError as error:
             raise CannotStartError(str(error)) from error
         self.bindings = provider.bindings
@@ -199,14 +199,19 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         store = ObjectStore(self._home / "storage")
         self._stack.callback(store.close)
         buckets = storage_app(store, gate=self._gate, publish=publish, signers=Signers())
-        app = Starlette(routes=[*vertex_routes(models, gate=self._gate), Mount("/", buckets)])
+        app = Starlette(routes=[*prediction_routes(models, gate=self._gate), Mount("/", buckets)])
         server = serve(IdentityMiddleware(app))
         self._stack.callback(server.stop)
         self.storage_url = server.url
 
     def _surroundings(self, identity: str, emulator: grpc.Channel, models: ModelRegistry) -> dict[str, str]:
         """Where the clients of a deployed program find the cloud; each identity has addresses of its own."""
-        door = GrpcDoor([PubSubProxy(identity, emulator, self._gate), automl_handler(models, identity, self._gate)])
+        door = RunningGrpcServer(
+            [
+                PubSubProxy(identity, emulator, self._gate),
+                prediction_service(models, gate=self._gate, identity=identity),
+            ]
+        )
         self._stack.callback(door.stop)
         address = self.storage_url + identity_path(identity)
         return {
@@ -215,6 +220,18 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             "AUTOML_EMULATOR_HOST": door.address,
             "AIPLATFORM_EMULATOR_HOST": address,
         }
+
+
+def _model(say: Callable[[str], None]) -> TrainedModel:
+    told = False
+
+    def progress(_done: int, count: int) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            say(f"training the model on {count} sample pictures (once)")
+
+    return ready_model(CACHE / "models", progress=progress)
 
 
 def _listed(not_run: Mapping[str, int]) -> str:

@@ -5,7 +5,6 @@ its own, and every call there passes the gate.
 """
 
 from collections.abc import Callable
-from concurrent import futures
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -13,10 +12,8 @@ from google.pubsub_v1.types import PublishRequest
 
 from local.gate import ApiError, Call, Gate
 
-CALLS_AT_ONCE: Final = 16
 _PUBSUB: Final = "/google.pubsub.v1."
 _PUBLISH: Final = "/google.pubsub.v1.Publisher/Publish"
-_MAX_MESSAGE_BYTES: Final = 50 * 2**20
 
 _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -47,7 +44,7 @@ class PubSubProxy(grpc.GenericRpcHandler):
         self._emulator = emulator
         self._gate = gate
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Every method of the Publisher; subscriptions here are pushed, nobody pulls through a door."""
         method = handler_call_details.method
         if not method.startswith(_PUBSUB):
@@ -74,21 +71,3 @@ class PubSubProxy(grpc.GenericRpcHandler):
             topic = PublishRequest.deserialize(request).topic
             return Call(identity=self._identity, method="pubsub.topics.publish", resource=topic)
         return Call(identity=self._identity, method=method.removeprefix(_PUBSUB))
-
-
-class GrpcDoor:
-    """A gRPC server for one identity; `address` is host:port."""
-
-    def __init__(self, handlers: list[grpc.GenericRpcHandler]) -> None:
-        """Serve `handlers` on a free port."""
-        self._server = grpc.server(
-            futures.ThreadPoolExecutor(CALLS_AT_ONCE),
-            handlers=handlers,
-            options=[("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
-        )
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
-
-    def stop(self) -> None:
-        """Stop serving."""
-        self._server.stop(grace=None).wait()

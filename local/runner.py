@@ -46,8 +46,8 @@ class ArchiveRunner:
 
         `surroundings` gives the variables that the cloud's surroundings provide to an identity (an account's e-mail).
         """
-        self._home = home
-        self._environments = environments
+        self._home = home.resolve()
+        self._environments = environments.resolve()
         self._surroundings = surroundings
         self._say = say
         self._install_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
