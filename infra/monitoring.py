@@ -32,7 +32,7 @@ class Monitoring(Part):
         """Alerts close by themselves when what they are about is gone."""
         super().__init__("Monitoring", name, opts)
         self._settings = settings = args.settings
-        self._channels = [self._email(f"{name}-email", settings.alert_email).name] if settings.alert_email else []
+        self._channels = [self._email(f"{name}-email", settings.alert_email).id] if settings.alert_email else []
         for path, delivery in args.paths.items():
             self._alert(
                 f"{name}-{path}-dead-letters",

@@ -19,6 +19,7 @@ import pulumi
 import yaml
 from pulumi.runtime.mocks import MockMonitor, set_mocks
 from pulumi.runtime.settings import get_root_resource, set_root_resource
+from pulumi.runtime.stack import Stack as RootStack
 from pulumi.runtime.stack import run_pulumi_func
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,6 +112,8 @@ def run_program(stack: Stack, mocks: pulumi.runtime.Mocks, *, root: Path = ROOT)
 
 
 async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path) -> ProgramRun:
+    # What depends on a resource that failed fails with it; the first failure is raised below, the echoes are noise.
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     monitor = _Recorder(mocks)
     set_root_resource(None)  # pyright: ignore[reportArgumentType]  # or set_mocks would keep an earlier run's stack
     values = {key: _as_engine(value) for key, value in stack.config.items()}
@@ -123,7 +126,7 @@ async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path) -> Program
     os.environ[strict] = "1"
     try:
         await run_pulumi_func(lambda: _discard(runpy.run_path(str(program), run_name="__main__")))
-        outputs = cast("pulumi.runtime.Stack", get_root_resource()).outputs
+        outputs = cast("RootStack", get_root_resource()).outputs
         resolved = await pulumi.Output.from_input(outputs).future()
     finally:
         if before is None:

@@ -1,0 +1,85 @@
+"""The program runs without the engine, again and again, and what goes wrong in it reaches the caller."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from local.program import ProgramError, Stack, run_program
+from tests.infra.google_stand_in import REQUIRED, Google
+
+STRICT = "PULUMI_ERROR_OUTPUT_STRING"
+
+
+class NoBuckets(Google):
+    """A cloud that knows no bucket."""
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        if args.typ.endswith(":Bucket"):
+            raise LookupError("no bucket here")
+        return super().new_resource(args)
+
+
+def stack(**values: object) -> Stack:
+    config = {key if ":" in key else f"automl-inspection:{key}": value for key, value in {**REQUIRED, **values}.items()}
+    return Stack(project="automl-inspection", name="test", config=config)
+
+
+def program(folder: Path, text: str) -> Path:
+    (folder / "infra").mkdir()
+    (folder / "infra" / "__main__.py").write_text(text)
+    return folder
+
+
+def test_a_refused_config_is_the_programs_own_text_and_nothing_was_declared():
+    google = Google()
+    with pytest.raises(ProgramError) as refused:
+        run_program(stack(threshold=2, labels=["unclear"], modelId="x", thershold=1), google)
+    assert str(refused.value).startswith("the config of stack 'test' has 4 mistakes; nothing was changed:\n  - modelId")
+    assert google.seen == []
+
+
+def test_a_run_may_follow_a_failed_one_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(STRICT, raising=False)
+    with pytest.raises(ProgramError):
+        run_program(stack(threshold=2), Google())
+    first, second = run_program(stack(), Google()), run_program(stack(), Google())
+    assert [resource.urn for resource in second.resources] != []
+    assert {resource.urn for resource in first.resources} == {resource.urn for resource in second.resources}
+    assert STRICT not in os.environ
+    assert pulumi.runtime.get_root_resource() is None
+
+
+def test_a_run_inside_a_running_event_loop():
+    async def run() -> str:
+        return run_program(stack(), Google()).outputs["inboundBucket"]
+
+    assert asyncio.run(run()) == "gs://test-factory-inspection-test-inbound"
+
+
+def test_what_the_cloud_refuses_reaches_the_caller():
+    with pytest.raises(LookupError, match="no bucket here"):
+        run_program(stack(), NoBuckets())
+
+
+def test_an_output_in_a_text_is_an_error_and_not_a_warning(tmp_path: Path):
+    text = """
+import pulumi
+from pulumi_gcp import pubsub
+pulumi.export("said", f"{pubsub.Topic('t', name='t').id}")
+"""
+    with pytest.raises(TypeError, match="__str__"):
+        run_program(stack(), Google(), root=program(tmp_path, text))
+
+
+def test_outputs_inside_outputs_are_resolved(tmp_path: Path):
+    text = "import pulumi\npulumi.export('nested', {'a': [pulumi.Output.from_input(1)]})\n"
+    assert run_program(stack(), Google(), root=program(tmp_path, text)).outputs == {"nested": {"a": [1]}}
+
+
+def test_a_stack_without_a_file_is_told_which_there_are():
+    with pytest.raises(ProgramError, match=r"no Pulumi\.staging\.yaml.*stacks here are dev, local, production"):
+        Stack.read("staging")

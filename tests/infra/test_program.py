@@ -1,0 +1,350 @@
+"""What the program declares: everything by type with the inputs that matter, and rules that hold for all of it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.infra.google_stand_in import (
+    BINDINGS,
+    ENDPOINT,
+    PROJECT,
+    PUBSUB_AGENT,
+    STORAGE_AGENT,
+    Inventory,
+    declare,
+    is_subset,
+)
+
+NAME = "inspection-test"
+INBOUND, PREDICTED, SOURCES = (f"{PROJECT}-{NAME}-{part}" for part in ("inbound", "predicted", "sources"))
+URI = {part: f"https://{NAME}-{part}-x.a.run.app" for part in ("predict", "move")}
+
+
+def account(part: str) -> str:
+    return f"serviceAccount:{NAME}-{part}@{PROJECT}.iam.gserviceaccount.com"
+
+
+def topic(name: str) -> str:
+    return f"projects/{PROJECT}/topics/{NAME}-{name}"
+
+
+@pytest.fixture(scope="module")
+def line() -> Inventory:
+    return declare(alertEmail="line@example.com")
+
+
+def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
+    assert Counter(resource.type for resource in line) == {
+        "inspection:part:Announcement": 1,
+        "inspection:part:Buckets": 1,
+        "inspection:part:Build": 1,
+        "inspection:part:Delivery": 2,
+        "inspection:part:Function": 2,
+        "inspection:part:Monitoring": 1,
+        "inspection:part:Move": 1,
+        "inspection:part:Predict": 1,
+        "inspection:part:PushIdentity": 1,
+        "inspection:part:Services": 1,
+        "gcp:artifactregistry/repository:Repository": 1,
+        "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": 1,
+        "gcp:cloudfunctionsv2/function:Function": 2,
+        "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": 2,
+        "gcp:monitoring/alertPolicy:AlertPolicy": 4,
+        "gcp:monitoring/notificationChannel:NotificationChannel": 1,
+        "gcp:projects/iAMMember:IAMMember": 2,
+        "gcp:projects/service:Service": 13,
+        "gcp:projects/serviceIdentity:ServiceIdentity": 1,
+        "gcp:pubsub/subscription:Subscription": 4,
+        "gcp:pubsub/subscriptionIAMMember:SubscriptionIAMMember": 2,
+        "gcp:pubsub/topic:Topic": 4,
+        "gcp:pubsub/topicIAMMember:TopicIAMMember": 4,
+        "gcp:serviceaccount/account:Account": 4,
+        "gcp:serviceaccount/iAMMember:IAMMember": 1,
+        "gcp:storage/bucket:Bucket": 3,
+        "gcp:storage/bucketIAMMember:BucketIAMMember": 5,
+        "gcp:storage/bucketObject:BucketObject": 2,
+        "gcp:storage/notification:Notification": 1,
+        "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember": 1,
+    }
+
+
+KEY_INPUTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("storage/bucket:Bucket", "buckets-inbound", {"name": INBOUND, "location": "europe-west3", "forceDestroy": False}),
+    ("storage/bucket:Bucket", "buckets-prediction", {"name": PREDICTED, "forceDestroy": False}),
+    ("storage/bucket:Bucket", "buckets-sources", {"name": SOURCES, "forceDestroy": True}),
+    (
+        "storage/notification:Notification",
+        "announcement-notification",
+        {
+            "bucket": INBOUND,
+            "topic": topic("images"),
+            "eventTypes": ["OBJECT_FINALIZE"],
+            "payloadFormat": "JSON_API_V1",
+        },
+    ),
+    (
+        "pubsub/subscription:Subscription",
+        "images-subscription",
+        {
+            "topic": topic("images"),
+            "ackDeadlineSeconds": 120,
+            "messageRetentionDuration": "2678400s",
+            "pushConfig": {
+                "pushEndpoint": URI["predict"],
+                "oidcToken": {
+                    "serviceAccountEmail": account("push").partition(":")[2],
+                    "audience": URI["predict"],
+                },
+            },
+            "retryPolicy": {"minimumBackoff": "10s", "maximumBackoff": "600s"},
+            "deadLetterPolicy": {"deadLetterTopic": topic("images-dead-letters"), "maxDeliveryAttempts": 20},
+        },
+    ),
+    (
+        "pubsub/subscription:Subscription",
+        "predictions-subscription",
+        {
+            "topic": topic("predictions"),
+            "pushConfig": {"pushEndpoint": URI["move"]},
+            "deadLetterPolicy": {"deadLetterTopic": topic("predictions-dead-letters")},
+        },
+    ),
+    (
+        "cloudfunctionsv2/function:Function",
+        "predict-function",
+        {
+            "name": f"{NAME}-predict",
+            "location": "europe-west3",
+            "buildConfig": {
+                "runtime": "python312",
+                "entryPoint": "predict",
+                "serviceAccount": f"projects/{PROJECT}/serviceAccounts/{account('build').partition(':')[2]}",
+                "dockerRepository": f"projects/{PROJECT}/locations/europe-west3/repositories/{NAME}",
+                "source": {"storageSource": {"bucket": SOURCES}},
+            },
+            "serviceConfig": {
+                "serviceAccountEmail": account("predict").partition(":")[2],
+                "environmentVariables": {"MODEL_ID": ENDPOINT, "PREDICTIONS_TOPIC": topic("predictions")},
+                "ingressSettings": "ALLOW_INTERNAL_ONLY",
+                "availableCpu": "1",
+                "availableMemory": "1Gi",
+                "timeoutSeconds": 120,
+                "minInstanceCount": 0,
+                "maxInstanceCount": 10,
+                "maxInstanceRequestConcurrency": 8,
+            },
+        },
+    ),
+    (
+        "cloudfunctionsv2/function:Function",
+        "move-function",
+        {
+            "buildConfig": {"entryPoint": "move"},
+            "serviceConfig": {
+                "serviceAccountEmail": account("move").partition(":")[2],
+                "environmentVariables": {
+                    "PREDICTION_BUCKET": PREDICTED,
+                    "LABELS": '["ok", "defect"]',
+                    "THRESHOLD": "0.8",
+                    "THRESHOLDS": "{}",
+                },
+            },
+        },
+    ),
+    (
+        "monitoring/notificationChannel:NotificationChannel",
+        "monitoring-email",
+        {"labels": {"email_address": "line@example.com"}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "expected"), KEY_INPUTS, ids=[name for _, name, _ in KEY_INPUTS])
+def test_key_inputs(line: Inventory, kind: str, name: str, expected: dict[str, Any]):
+    inputs = line.one(kind, name).inputs
+    assert is_subset(expected, inputs), f"{expected}\nis not all in\n{inputs}"
+
+
+def test_every_grant_is_one_of_these(line: Inventory):
+    grants = {(resource, role, member) for _, resource, role, member in line.bindings()}
+    assert grants == {
+        # predict
+        (INBOUND, "roles/storage.objectViewer", account("predict")),
+        (f"{NAME}-predictions", "roles/pubsub.publisher", account("predict")),
+        ("42", "roles/aiplatform.user", account("predict")),
+        # move
+        (INBOUND, "roles/storage.objectUser", account("move")),
+        (PREDICTED, "roles/storage.objectCreator", account("move")),
+        (PREDICTED, "roles/storage.objectViewer", account("move")),
+        # push
+        (f"{NAME}-predict", "roles/run.invoker", account("push")),
+        (f"{NAME}-move", "roles/run.invoker", account("push")),
+        # build
+        (NAME, "roles/artifactregistry.writer", account("build")),
+        (SOURCES, "roles/storage.objectViewer", account("build")),
+        (PROJECT, "roles/storage.objectViewer", account("build")),
+        (PROJECT, "roles/logging.logWriter", account("build")),
+        # Google's agents
+        (f"{NAME}-images", "roles/pubsub.publisher", STORAGE_AGENT),
+        (f"{NAME}-images-dead-letters", "roles/pubsub.publisher", PUBSUB_AGENT),
+        (f"{NAME}-predictions-dead-letters", "roles/pubsub.publisher", PUBSUB_AGENT),
+        (f"{NAME}-images", "roles/pubsub.subscriber", PUBSUB_AGENT),
+        (f"{NAME}-predictions", "roles/pubsub.subscriber", PUBSUB_AGENT),
+        (
+            f"projects/{PROJECT}/serviceAccounts/{account('push').partition(':')[2]}",
+            "roles/iam.serviceAccountTokenCreator",
+            PUBSUB_AGENT,
+        ),
+    }
+
+
+def test_reading_objects_of_the_whole_project_is_limited_to_copies_of_the_sources(line: Inventory):
+    condition = line.one("projects/iAMMember:IAMMember", "build-copied-source-reader").inputs["condition"]
+    assert condition["expression"] == 'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")'
+
+
+def test_a_model_of_another_project_is_granted_there():
+    there = declare(modelId="projects/models-of-all/locations/us-central1/endpoints/7")
+    grant = there.of("vertex/aiEndpointIamMember:AiEndpointIamMember")[0].inputs
+    assert is_subset({"project": "models-of-all", "location": "us-central1", "endpoint": "7"}, grant)
+
+
+def test_an_automl_model_is_completed_and_granted_on_its_project():
+    automl = declare(modelId="ICN7")
+    grant = automl.one("projects/iAMMember:IAMMember", "predict-model-user").inputs
+    assert is_subset({"project": PROJECT, "role": "roles/automl.predictor", "member": account("predict")}, grant)
+    function = automl.one("cloudfunctionsv2/function:Function", "predict-function").inputs
+    model = function["serviceConfig"]["environmentVariables"]["MODEL_ID"]
+    assert model == f"projects/{PROJECT}/locations/us-central1/models/ICN7"
+    apis = {api.inputs["service"] for api in automl.of("projects/service:Service")}
+    assert "automl.googleapis.com" in apis
+    assert "aiplatform.googleapis.com" not in apis
+
+
+def test_what_a_user_gets_told(line: Inventory):
+    assert line.outputs == {
+        "inboundBucket": f"gs://{INBOUND}",
+        "predictionBucket": f"gs://{PREDICTED}",
+        "uploadCommand": f"gcloud storage cp IMAGE gs://{INBOUND}",
+        "deadLetters": {
+            path: f"projects/{PROJECT}/subscriptions/{NAME}-{path}-dead-letters" for path in ("images", "predictions")
+        },
+    }
+
+
+# Rules for all of it.
+
+
+def strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():  # pyright: ignore[reportUnknownVariableType]
+            yield from strings(part)
+    elif isinstance(value, list):
+        for part in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from strings(part)
+
+
+def test_nothing_is_public(line: Inventory):
+    for resource in line:
+        found = {"allUsers", "allAuthenticatedUsers", "ALLOW_ALL"} & set(strings(dict(resource.inputs)))
+        assert not found, resource
+    for bucket in line.of("storage/bucket:Bucket"):
+        rule = {"uniformBucketLevelAccess": True, "publicAccessPrevention": "enforced"}
+        assert is_subset(rule, bucket.inputs), bucket.name
+
+
+def test_no_basic_role_no_key_and_no_kind_of_grant_beside_the_known_ones(line: Inventory):
+    for resource in line:
+        assert resource.inputs.get("role") not in {"roles/owner", "roles/editor", "roles/viewer"}, resource
+        assert "role" not in resource.inputs or resource.type in BINDINGS, resource
+        assert not resource.type.endswith(("Key", "IAMPolicy", "IAMBinding", "IamPolicy", "IamBinding")), resource
+
+
+def test_each_grant_is_for_an_own_account_or_a_named_agent_of_google(line: Inventory):
+    own = {account(part) for part in ("predict", "move", "push", "build")}
+    declared = {f"{NAME}-{part}" for part in ("predict", "move", "push", "build")}
+    assert {resource.inputs["accountId"] for resource in line.of("serviceaccount/account:Account")} == declared
+    for grant in line.bindings():
+        assert grant[3] in own | {STORAGE_AGENT, PUBSUB_AGENT}, grant
+
+
+def test_each_function_runs_as_an_account_of_its_own(line: Inventory):
+    functions = line.of("cloudfunctionsv2/function:Function")
+    runs_as = {function.inputs["serviceConfig"]["serviceAccountEmail"] for function in functions}
+    assert len(runs_as) == len(functions)
+
+
+def test_every_subscription_keeps_what_it_cannot_deliver_and_never_expires(line: Inventory):
+    subscriptions = line.of("pubsub/subscription:Subscription")
+    dead_letter_topics = {
+        subscription.inputs["deadLetterPolicy"]["deadLetterTopic"]
+        for subscription in subscriptions
+        if "deadLetterPolicy" in subscription.inputs
+    }
+    read = {subscription.inputs["topic"] for subscription in subscriptions}
+    assert dead_letter_topics <= read
+    for subscription in subscriptions:
+        assert subscription.inputs["expirationPolicy"] == {"ttl": ""}, subscription.name
+        assert "deadLetterPolicy" in subscription.inputs or subscription.inputs["topic"] in dead_letter_topics
+    assert {f"projects/{PROJECT}/topics/{found.inputs['name']}" for found in line.of("pubsub/topic:Topic")} == read
+
+
+def test_every_subscription_is_alarmed(line: Inventory):
+    alarmed: dict[str, str] = {}
+    for alert in line.of("monitoring/alertPolicy:AlertPolicy"):
+        condition = alert.inputs["conditions"][0]["conditionThreshold"]
+        subscription = condition["filter"].split('subscription_id = "')[1].split('"')[0]
+        alarmed[subscription] = condition["filter"].rsplit("/", 1)[1].rstrip('"')
+        assert alert.inputs["notificationChannels"] == ["monitoring-email"]
+    assert alarmed == {
+        f"{NAME}-images": "oldest_unacked_message_age",
+        f"{NAME}-predictions": "oldest_unacked_message_age",
+        f"{NAME}-images-dead-letters": "num_undelivered_messages",
+        f"{NAME}-predictions-dead-letters": "num_undelivered_messages",
+    }
+
+
+def test_all_that_takes_labels_has_them(line: Inventory):
+    labels = {"application": "automl-inspection", "environment": NAME}
+    kinds = [
+        "storage/bucket:Bucket",
+        "pubsub/topic:Topic",
+        "pubsub/subscription:Subscription",
+        "cloudfunctionsv2/function:Function",
+        "artifactregistry/repository:Repository",
+    ]
+    for kind in kinds:
+        for resource in line.of(kind):
+            assert resource.inputs["labels"] == labels, resource.name
+    for resource in line.of("monitoring/alertPolicy:AlertPolicy"):
+        assert resource.inputs["userLabels"] == labels
+
+
+def test_a_push_waits_no_shorter_than_the_function_may_take():
+    slow = declare(predict={"timeoutSeconds": 300})
+    assert slow.one("pubsub/subscription:Subscription", "images-subscription").inputs["ackDeadlineSeconds"] == 300
+    assert slow.one("pubsub/subscription:Subscription", "predictions-subscription").inputs["ackDeadlineSeconds"] == 120
+
+
+def test_apis_stay_enabled_on_destroy(line: Inventory):
+    assert all(api.inputs["disableOnDestroy"] is False for api in line.of("projects/service:Service"))
+
+
+def test_everything_waits_for_the_apis_and_the_notification_for_its_grant(line: Inventory):
+    apis = {api.urn for api in line.of("projects/service:Service")}
+    for resource in line:
+        if resource.custom and resource.urn not in apis and "ServiceIdentity" not in resource.type:
+            assert apis <= set(resource.depends_on), resource.name
+    publisher = line.one("pubsub/topicIAMMember:TopicIAMMember", "announcement-publisher")
+    assert publisher.urn in line.one("storage/notification:Notification", "announcement-notification").depends_on
+
+
+def test_a_function_is_built_only_when_its_builder_has_all_its_grants(line: Inventory):
+    grants = {grant.urn for grant in line if grant.name.startswith("build-") and grant.type in BINDINGS}
+    assert len(grants) == 4
+    for function in line.of("cloudfunctionsv2/function:Function"):
+        assert grants <= set(function.depends_on)
