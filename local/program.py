@@ -18,7 +18,7 @@ from typing import Any, cast
 import pulumi
 import yaml
 from pulumi.runtime.mocks import MockMonitor, set_mocks
-from pulumi.runtime.settings import get_root_resource, set_root_resource
+from pulumi.runtime.settings import SETTINGS, get_root_resource, set_root_resource
 from pulumi.runtime.stack import Stack as RootStack
 from pulumi.runtime.stack import run_pulumi_func
 
@@ -115,6 +115,7 @@ async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path) -> Program
     # What depends on a resource that failed fails with it; the first failure is raised below, the echoes are noise.
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     monitor = _Recorder(mocks)
+    SETTINGS.outputs = set()  # pyright: ignore[reportAttributeAccessIssue]  # a failed run leaves some unfinished
     set_root_resource(None)  # pyright: ignore[reportArgumentType]  # or set_mocks would keep an earlier run's stack
     values = {key: _as_engine(value) for key, value in stack.config.items()}
     pulumi.runtime.set_all_config(values)

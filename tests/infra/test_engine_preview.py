@@ -1,0 +1,86 @@
+"""The real engine and the real provider take the program: a preview of a new stack, without network or account.
+
+Skips where they are not installed: https://www.pulumi.com/docs/install/ and `pulumi plugin install resource gcp`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from local.program import ROOT
+from tests.infra.google_stand_in import copy_checkout
+
+
+def missing() -> str:
+    """What of the engine is not there; empty if nothing."""
+    if not shutil.which("pulumi"):
+        return "the Pulumi engine (`pulumi`) is not on PATH"
+    if shutil.which("pulumi-resource-gcp"):
+        return ""
+    listed = subprocess.run(["pulumi", "plugin", "ls", "--json"], capture_output=True, text=True, check=False)
+    plugins: list[dict[str, Any]] = json.loads(listed.stdout or "[]") if listed.returncode == 0 else []
+    needed = version("pulumi-gcp")
+    if any(plugin.get("name") == "gcp" and plugin.get("version") == needed for plugin in plugins):
+        return ""
+    return f"the engine's plugin gcp {needed} is not installed (`pulumi plugin install resource gcp {needed}`)"
+
+
+REASON = missing()
+pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy, as the engine writes to the stack's file; it uses the packages that are installed here already."""
+    root = copy_checkout(tmp_path / "checkout")
+    for path in ROOT.glob("Pulumi.*.yaml"):
+        shutil.copy(path, root)
+    project: dict[str, Any] = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
+    project["runtime"]["options"] = {"virtualenv": sys.prefix}
+    (root / "Pulumi.yaml").write_text(yaml.safe_dump(project))
+    (tmp_path / "state").mkdir()
+    return root
+
+
+def pulumi(checkout: Path, *arguments: str) -> str:
+    """Its standard output; its standard error is part of the failure."""
+    env = {
+        **os.environ,
+        "PULUMI_BACKEND_URL": f"file://{checkout.parent / 'state'}",
+        "PULUMI_CONFIG_PASSPHRASE": "test",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
+        "GOOGLE_OAUTH_ACCESS_TOKEN": "none",
+        "PYTHONPATH": str(checkout),
+    }
+    command = ["pulumi", *arguments, "--non-interactive"]
+    done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("stack", ["dev", "production"])
+def test_a_preview_of_an_example_stack_has_no_error_and_no_warning(checkout: Path, stack: str):
+    pulumi(checkout, "stack", "init", stack)
+    preview: dict[str, Any] = json.loads(pulumi(checkout, "preview", "--stack", stack, "--json"))
+    diagnostics: list[dict[str, str]] = preview.get("diagnostics", [])
+    assert [found["message"] for found in diagnostics if found["severity"] in {"error", "warning"}] == []
+    assert set(preview["changeSummary"]) == {"create"}
+    assert preview["changeSummary"]["create"] > 50
+
+
+def test_a_config_with_mistakes_ends_with_their_list_and_no_traceback(checkout: Path):
+    pulumi(checkout, "stack", "init", "dev")
+    pulumi(checkout, "config", "set", "--stack", "dev", "threshold", "1.2")
+    with pytest.raises(AssertionError) as refused:
+        pulumi(checkout, "preview", "--stack", "dev")
+    assert "threshold is '1.2'; allowed is a number from 0 to 1" in str(refused.value)
+    assert "Traceback" not in str(refused.value)
