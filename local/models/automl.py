@@ -6,9 +6,10 @@ https://cloud.google.com/automl/docs/reference/rpc/google.cloud.automl.v1. Batch
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 import grpc
+import proto
 from google.cloud.automl_v1 import types
 
 from local.gate import ApiError, Call, Gate
@@ -20,16 +21,15 @@ DEFAULT_SCORE_THRESHOLD = 0.5
 MAX_IMAGE_BYTES = 30_000_000
 
 _HOST = "127.0.0.1"
-_THREADS = 8
-_ROOM_FOR_THE_REST = 1_000_000
-"""Bytes of a request beyond its picture; one a little too large gets Google's answer and not gRPC's."""
-_LARGER_BY = 10
+_THREADS = 16
+_MAX_MESSAGE_BYTES = 50 * 2**20
+"""Beyond the largest picture: one a little too large gets Google's answer and not gRPC's."""
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
-    409: grpc.StatusCode.ABORTED,
+    409: grpc.StatusCode.ALREADY_EXISTS,
     412: grpc.StatusCode.FAILED_PRECONDITION,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     500: grpc.StatusCode.INTERNAL,
@@ -65,7 +65,9 @@ def prediction_service(registry: ModelRegistry, *, gate: Gate, identity: str | N
     )
 
 
-def unary_method(answer: Callable[[Any], Any], request: Any, response: Any) -> grpc.RpcMethodHandler:  # noqa: ANN401
+def unary_method(
+    answer: Callable[[Any], Any], request: type[proto.Message], response: type[proto.Message]
+) -> "grpc.RpcMethodHandler[Any, Any]":
     """A method over proto-plus messages whose :class:`RefusedError` and :class:`ApiError` become the gRPC status."""
 
     def handle(message: object, context: grpc.ServicerContext) -> object:
@@ -90,12 +92,11 @@ class RunningGrpcServer:
         Raises:
             RuntimeError: the port is taken; the message names it.
         """
-        limit = MAX_IMAGE_BYTES + _LARGER_BY * _ROOM_FOR_THE_REST
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
-            handlers=handlers,
+            handlers=list(handlers),
             # Without the second option two servers could share a port, each getting half of the calls.
-            options=[("grpc.max_receive_message_length", limit), ("grpc.so_reuseport", 0)],
+            options=[("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
         )
         try:
             bound = self._server.add_insecure_port(f"{_HOST}:{port}")
@@ -108,7 +109,7 @@ class RunningGrpcServer:
         """Finish the calls that are being answered (for a few seconds at most), then stop listening."""
         self._server.stop(grace=5).wait()
 
-    def __enter__(self) -> "RunningGrpcServer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -26,11 +26,16 @@ _SCALES = (0.8, 1.4, 2.4)
 _RANKS = (2, 8, 32, 128)
 """How many of the strongest pixels are averaged."""
 _ANGLES = 512
+_OUTLINE_ANGLES = 256
 _RADII = 128
 _FOLDS = (4, 5, 6, 7, 8, 9, 10, 11, 12)
+"""How many blades, arms or bolts a part may have."""
 _SLOW = 3
+"""Harmonics up to this one are light and shade."""
 _FINEST = 64
+"""Harmonics from this one on are too fine to tell the number of blades."""
 _BANDS = ((4, 50), (50, 106), (106, 126))
+"""Rows of the unrolled part that are looked at by themselves: inner face, outer face, rim."""
 _CELLS = 4
 _ORIENTATIONS = 8
 
@@ -47,7 +52,7 @@ def features(picture: bytes) -> NDArray[np.float32]:
     """
     grey, colours = _read(picture)
     centre_y, centre_x, radius, outline = _outline(grey)
-    noise = float(np.median(np.abs(ndimage.laplace(grey))))
+    noise = float(np.median(np.abs(np.diff(grey[SIZE // 4 : -SIZE // 4 : 2], axis=1))))
     row: list[float] = [*colours, radius / SIZE, *outline, noise]
     unrolled = _unrolled(grey, centre_y, centre_x, radius)
     for scale in _SCALES:
@@ -81,13 +86,17 @@ def _outline(grey: Map) -> tuple[float, float, float, list[float]]:
     area = max(1, int(mask.sum()))
     ys, xs = np.nonzero(mask) if mask.any() else (np.array([SIZE / 2]), np.array([SIZE / 2]))
     y, x, radius = float(ys.mean()), float(xs.mean()), max(8.0, math.sqrt(area / math.pi))
-    angles = np.linspace(0, 2 * math.pi, _ANGLES, endpoint=False)
-    strays = np.zeros(_ANGLES)
+    angles = np.linspace(0, 2 * math.pi, _OUTLINE_ANGLES, endpoint=False, dtype=np.float32)
+    strays = np.zeros(_OUTLINE_ANGLES)
     for _ in range(2):
         steps = np.arange(-0.22 * radius, 0.12 * radius, 0.5)
         reach = radius + steps[:, None]
         lit = ndimage.map_coordinates(
-            blurred, [y + reach * np.sin(angles), x + reach * np.cos(angles)], order=1, mode="nearest"
+            blurred,
+            [y + reach * np.sin(angles), x + reach * np.cos(angles)],
+            order=1,
+            mode="nearest",
+            output=np.float32,
         )
         level = (np.median(lit[:4]) + np.median(lit[-4:])) / 2
         # The first step outward at which the light falls below the level is the edge.
@@ -96,9 +105,9 @@ def _outline(grey: Map) -> tuple[float, float, float, list[float]]:
         shift_y, shift_x = 2 * np.mean(centred * np.sin(angles)), 2 * np.mean(centred * np.cos(angles))
         y, x, radius = y + float(shift_y), x + float(shift_x), float(np.median(edge))
         strays = edge - radius
-    strays = strays - ndimage.median_filter(strays, 61, mode="wrap")
+    strays = strays - ndimage.median_filter(strays, 31, mode="wrap")
     inward = np.sort(strays)
-    return y, x, radius, [*(float(v) for v in inward[[0, 2, 8, 20]]), float(inward[-1]), float(strays.std())]
+    return y, x, radius, [*(float(v) for v in inward[[0, 1, 4, 10]]), float(inward[-1]), float(strays.std())]
 
 
 def _unrolled(grey: Map, y: float, x: float, radius: float) -> Map:
@@ -107,9 +116,11 @@ def _unrolled(grey: Map, y: float, x: float, radius: float) -> Map:
     Rims are the same at every angle and blades come back `fold` times: they are the harmonics that are multiples of
     `fold`. A lamp at the side tilts each of these by one harmonic. What is left does not belong to the part's shape.
     """
-    angles = np.linspace(0, 2 * math.pi, _ANGLES, endpoint=False)
-    reach = radius * np.linspace(*_REACH, _RADII)[:, None]
-    unrolled = ndimage.map_coordinates(grey, [y + reach * np.sin(angles), x + reach * np.cos(angles)], order=1)
+    angles = np.linspace(0, 2 * math.pi, _ANGLES, endpoint=False, dtype=np.float32)
+    reach = (radius * np.linspace(*_REACH, _RADII, dtype=np.float32))[:, None]
+    unrolled = ndimage.map_coordinates(
+        grey, [y + reach * np.sin(angles), x + reach * np.cos(angles)], order=1, output=np.float32
+    )
     spectrum = np.fft.rfft(unrolled, axis=1)
     harmonics = np.arange(spectrum.shape[1])
     power = np.log((np.abs(spectrum) ** 2).sum(axis=0) + 1e-9)
@@ -148,8 +159,8 @@ def _strongest(values: Map) -> list[float]:
 
 def _gradients(grey: Map) -> list[float]:
     """Directions of edges by place: a coarse histogram of oriented gradients."""
-    small = ndimage.zoom(ndimage.uniform_filter(grey, 4), 64 / SIZE, order=1)
-    dy, dx = np.gradient(small)
+    small = Image.fromarray(grey.astype(np.float32)).resize((64, 64), Image.Resampling.BOX)
+    dy, dx = np.gradient(np.asarray(small, dtype=np.float32))
     strength = np.hypot(dy, dx)
     direction = ((np.arctan2(dy, dx) % math.pi) / math.pi * _ORIENTATIONS).astype(np.intp) % _ORIENTATIONS
     place = np.arange(64) * _CELLS // 64

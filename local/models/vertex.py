@@ -31,7 +31,7 @@ _STATUS = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
-    409: "ABORTED",
+    409: "ALREADY_EXISTS",
     412: "FAILED_PRECONDITION",
     429: "RESOURCE_EXHAUSTED",
     500: "INTERNAL",
@@ -92,7 +92,7 @@ def _predict(registry: ModelRegistry, name: str, body: bytes) -> dict[str, Any]:
     model_id = _id(name)
     return {
         "predictions": [
-            _prediction(found, cast("object", instance), place, threshold, most)
+            _prediction(found, instance, place, threshold, most)
             for place, instance in enumerate(cast("list[object]", instances))
         ],
         "deployedModelId": _id(name, "deployed"),
