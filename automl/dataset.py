@@ -9,7 +9,6 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -160,9 +159,8 @@ class Catalogue:
                 uri=prefix + name, labels=tuple(labels.split(_NUL)), set=Set(used_for) if used_for is not None else None
             )
 
-    def _select(self, query: str, *values: object) -> Generator[tuple[Any, ...], None, None]:
-        with closing(self._database.execute(query, values)) as cursor:
-            yield from cursor
+    def _select(self, query: str) -> Iterator[tuple[Any, ...]]:
+        return self._database.execute(query)
 
     def _merge_copies(self, report: Report, *, multi_label: bool) -> None:
         rows = self._select(
@@ -222,7 +220,7 @@ class Catalogue:
         )
 
     def _count(self, report: Report) -> None:
-        groups = self._database.execute("SELECT labels, used_for, COUNT(*) FROM pictures GROUP BY labels, used_for")
+        groups = self._select("SELECT labels, used_for, COUNT(*) FROM pictures GROUP BY labels, used_for")
         for labels, used_for, count in groups:
             report.pictures += count
             for label in labels.split(_NUL):

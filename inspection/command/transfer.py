@@ -160,7 +160,7 @@ class _FileError(Exception):
 
 
 class _Resuming:
-    """Whether the last object was there already; then it is cheaper to ask before sending the next."""
+    """Whether an object was there already; from then on it is cheaper to ask before sending the next."""
 
     ask_first = False
 
@@ -181,7 +181,6 @@ def _upload_one(path: Path, name: str, bucket: storage.Bucket, resuming: _Resumi
             if not _is_there(blob, path, uri):
                 raise _FileError(f"{path}: {uri} was there, and was deleted meanwhile") from None
             return False
-        resuming.ask_first = False
     except _HOPELESS as error:
         raise TransferError(
             f"cannot write to {_SCHEME}{bucket.name}: {_why(error)}; check the bucket's name, the network, and that "
