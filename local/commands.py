@@ -49,7 +49,10 @@ def demo(
     """Send pictures through the whole line, wait until each has landed, show where, and stop.
 
     Exit code 0: every picture landed. 1: one is missing, or something did not start.
+    2: there is nothing to send.
     """
+    if images and not any(path.is_file() for path in images.rglob("*")):
+        raise typer.BadParameter(f"there is no file in {images}", param_hint="--images")
     from local.demo import run_demo
 
     console = Console()

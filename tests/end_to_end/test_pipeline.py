@@ -1,8 +1,12 @@
 """One picture's whole way, through the archives that would be deployed and the program that deploys them."""
 
 import json
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TypeVar
 
 import grpc
@@ -57,6 +61,12 @@ def landed(cloud: LocalCloud, name: str) -> storage.Blob | None:
     found = [blob for blob in blobs if (blob.metadata or {})[layout.SOURCE].startswith(source)]
     assert len(found) <= 1, f"{name!r} landed more than once: {found}"
     return found[0] if found else None
+
+
+def images_topic(cloud: LocalCloud) -> str:
+    """The topic that the inbound bucket's notification publishes to: `projects/P/topics/T`."""
+    (notification,) = cloud.storage_client().bucket(cloud.inbound_bucket).list_notifications()
+    return f"projects/{notification.topic_project}/topics/{notification.topic_name}"
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +161,6 @@ def test_a_second_picture_of_the_same_name_overwrites_nothing(cloud: LocalCloud)
 def test_the_same_news_told_twice_changes_nothing(cloud: LocalCloud, publisher: pubsub_v1.PublisherClient) -> None:
     (sample,) = samples(1, seed=6)
     blob = upload(cloud, "duplicate.jpeg", sample.jpeg)
-    topic = publisher.topic_path(cloud.project, cloud.images_topic)
     resource = {"size": str(len(sample.jpeg)), "contentType": "image/jpeg"}
     attributes = {
         "eventType": "OBJECT_FINALIZE",
@@ -160,7 +169,7 @@ def test_the_same_news_told_twice_changes_nothing(cloud: LocalCloud, publisher: 
         "objectGeneration": str(blob.generation),
     }
     for _ in range(5):
-        publisher.publish(topic, json.dumps(resource).encode(), **attributes).result()
+        publisher.publish(images_topic(cloud), json.dumps(resource).encode(), **attributes).result()
 
     picture = eventually(lambda: landed(cloud, "duplicate.jpeg"))
     assert picture is not None
@@ -168,3 +177,34 @@ def test_the_same_news_told_twice_changes_nothing(cloud: LocalCloud, publisher: 
     upload(cloud, "after the duplicates.jpeg", sample.jpeg)
     assert eventually(lambda: landed(cloud, "after the duplicates.jpeg"))
     assert landed(cloud, "duplicate.jpeg") is not None
+
+
+def test_a_message_that_nobody_can_read_is_kept_as_a_dead_letter(
+    cloud: LocalCloud, publisher: pubsub_v1.PublisherClient, subscriber: pubsub_v1.SubscriberClient
+) -> None:
+    publisher.publish(images_topic(cloud), b"no notification of Cloud Storage").result()
+
+    def dead_letters() -> list[bytes]:
+        pulled = subscriber.pull(subscription=cloud.outputs["deadLetters"]["images"], max_messages=10, timeout=5)
+        return [received.message.data for received in pulled.received_messages]
+
+    assert eventually(dead_letters) == [b"no notification of Cloud Storage"]
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="the Google Cloud CLI is not on PATH")
+def test_a_picture_copied_with_gcloud_lands(cloud: LocalCloud, tmp_path: Path) -> None:
+    (sample,) = samples(1, seed=8)
+    picture = tmp_path / "by gcloud #1.jpeg"
+    picture.write_bytes(sample.jpeg)
+    env = os.environ | {
+        "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{cloud.storage_url}/",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_CORE_PROJECT": cloud.project,
+    }
+    copy = ["gcloud", "storage", "cp", str(picture), f"gs://{cloud.inbound_bucket}/"]
+    subprocess.run(copy, env=env, check=True, capture_output=True)
+
+    moved = eventually(lambda: landed(cloud, picture.name))
+    assert moved is not None
+    assert moved.download_as_bytes() == sample.jpeg
