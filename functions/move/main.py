@@ -23,6 +23,9 @@ from inspection.message import Prediction
 from inspection.push import answer_failure, message_of
 from inspection.routing import Thresholds
 
+# The client would otherwise ask for each bucket's metadata, for traces that nobody has switched on.
+os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+
 log = structured_logger("move")
 
 
@@ -96,7 +99,7 @@ def answer(error: Exception) -> HTTPException | tuple[str, int]:
     """Every failure's log line and status, also of those before :func:`move` is reached."""
     if isinstance(error, HTTPException):
         # Not its description: that repeats the request's headers, and so the caller's token.
-        log.error("the request is no Pub/Sub push: %s %s", error.code, error.name)
+        log.warning("the request is no Pub/Sub push: %s %s", error.code, error.name)
         return error
     return answer_failure(log, error, flask.g.get("fields", {}))
 

@@ -18,7 +18,7 @@ from inspection.message import Prediction
 from inspection.push import NeedsAttentionError, RetryLaterError, failed_request
 from inspection.routing import Thresholds, folder_for
 
-_ONCE: dict[str, Any] = {"timeout": 60, "retry": None}
+_ONCE: dict[str, Any] = {"timeout": 30, "retry": None}
 """Seconds for each request, and no second try of it."""
 
 

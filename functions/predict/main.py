@@ -31,8 +31,11 @@ from inspection.push import answer_failure, failed_request, message_of
 MAX_FILE_BYTES = 50_000_000
 """A larger file is not read: several are in memory at once."""
 
-_ONCE: dict[str, Any] = {"timeout": 60, "retry": None}
+_ONCE: dict[str, Any] = {"timeout": 30, "retry": None}
 """Seconds for each request, and no second try of it."""
+
+# The client would otherwise ask for each bucket's metadata, for traces that nobody has switched on.
+os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 
 log = structured_logger("predict")
 
@@ -91,7 +94,7 @@ def answer(error: Exception) -> HTTPException | tuple[str, int]:
     """Every failure's log line and status, also of those before :func:`predict` is reached."""
     if isinstance(error, HTTPException):
         # Not its description: that repeats the request's headers, and so the caller's token.
-        log.error("the request is no Pub/Sub push: %s %s", error.code, error.name)
+        log.warning("the request is no Pub/Sub push: %s %s", error.code, error.name)
         return error
     return answer_failure(log, error, flask.g.get("fields", {}))
 

@@ -19,12 +19,14 @@ MAX_PIXELS = 40_000_000
 MAX_SIDE = 4096
 """Pixels of the longer side after any conversion. The models look at about 1,000."""
 
+_TOO_LARGE = f"the picture is too large to decode: over {MAX_PIXELS:,} pixels"
 _QUALITY = 90
 _SUITS_A_MODEL = ("L", "RGB")
 
-# Pillow's own guard stays as a second one behind MAX_PIXELS; it raises above twice this, and warns before.
+# Pillow's own guard stays as a second one behind MAX_PIXELS; it raises above twice this.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Nor are its remarks on odd files of use in the log: a file is used, or its reason goes with it.
+warnings.filterwarnings("ignore", module="PIL")
 
 _decoding = threading.Lock()
 """One picture is decoded at a time, so that a few large ones in one process do not add up to more than its memory."""
@@ -48,7 +50,7 @@ def prepare(data: bytes) -> bytes:
     except (UnusableImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise UnusableImageError(f"the picture is too large to decode: {error}") from error
+        raise UnusableImageError(_TOO_LARGE) from error
     except Exception as error:
         # What a damaged file makes a decoder raise is not limited to any few types.
         raise UnusableImageError(f"the picture is damaged or incomplete: {error or type(error).__name__}") from error
@@ -61,12 +63,8 @@ def _prepare(data: bytes) -> bytes:
         raise UnusableImageError(
             f"the file is not a picture of a known format ({', '.join(FORMATS)}), or its beginning is damaged"
         ) from error
-    pixels = image.width * image.height
-    if pixels > MAX_PIXELS:
-        raise UnusableImageError(
-            f"the picture is too large to decode: {image.width} x {image.height} = {pixels:,} pixels, "
-            f"allowed are {MAX_PIXELS:,}"
-        )
+    if image.width * image.height > MAX_PIXELS:
+        raise UnusableImageError(_TOO_LARGE)
     # A large JPEG is decoded at a half, a quarter or an eighth: faster, and with so much less memory.
     image.draft(None, (MAX_SIDE, MAX_SIDE))
     image.load()
