@@ -1,7 +1,7 @@
 """Stack config as one model, checked whole before any resource is declared.
 
 Values arrive as text where `pulumi config set` wrote them (also inside an object: `thresholds.ok` becomes "0.9"), and
-as numbers where a person edited the YAML; both are read. Deliberately absent: the review app's keys, which its own
+as numbers where a person edited the YAML; both are read. Deliberately absent: the review app's keys beyond `reviewers`, which its own
 part will bring, and any default for `modelId`.
 """
 
@@ -31,6 +31,7 @@ from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
 from inspection.model_id import MODEL_ID_RULE, ModelId, parse_model_id
 from inspection.routing import Thresholds
 
+ORIGINAL_PROJECT = "automl-inspection"
 PROJECT = "gcp:project"
 REGION = "gcp:region"
 
@@ -96,14 +97,18 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
 
+Concurrency = Annotated[
+    Whole, Field(ge=1, le=1000, description="a whole number from 1 to 1000: the images in work at once in one instance")
+]
+Memory = Annotated[str, Field(description="256Mi to 4Gi, as in 512Mi or 2Gi")]
+
+
 class FunctionLimits(_Model):
     """What one function may use. `maxInstances` bounds its bill: more than that never run at once."""
 
     max_instances: Whole = Field(10, ge=1, le=1000, description="a whole number from 1 to 1000")
-    concurrency: Whole = Field(
-        8, ge=1, le=1000, description="a whole number from 1 to 1000: the images in work at once in one instance"
-    )
-    memory: Text = Field("1Gi", description="256Mi to 4Gi, as in 512Mi or 2Gi")
+    concurrency: Concurrency = 8
+    memory: Memory = "512Mi"
     timeout_seconds: Whole = Field(
         120,
         ge=10,
@@ -123,8 +128,13 @@ class FunctionLimits(_Model):
         return memory
 
 
-Limits = Annotated[FunctionLimits, BeforeValidator(_from_json)]
-_LIMITS = FunctionLimits.model_validate({})
+class PredictLimits(FunctionLimits):
+    """What the function that decodes pictures may use: the largest it takes needs about 400 MB while it is in work."""
+
+    concurrency: Concurrency = 4
+    memory: Memory = "2Gi"
+
+
 _LIMITS_RULE = "an object with maxInstances, concurrency, memory and timeoutSeconds, each of which may be left out"
 
 
@@ -166,8 +176,12 @@ class Settings(_Model):
         7, description="0 (gone at once), or a whole number of days from 7 to 90; every kept copy is billed"
     )
 
-    predict: Limits = Field(_LIMITS, description=_LIMITS_RULE)
-    move: Limits = Field(_LIMITS, description=_LIMITS_RULE)
+    predict: Annotated[PredictLimits, BeforeValidator(_from_json)] = Field(
+        PredictLimits.model_validate({}), description=_LIMITS_RULE
+    )
+    move: Annotated[FunctionLimits, BeforeValidator(_from_json)] = Field(
+        FunctionLimits.model_validate({}), description=_LIMITS_RULE
+    )
 
     # 20 attempts between 10 and 600 seconds apart last two and a half hours: an outage of the model shorter than that
     # needs nobody.
@@ -290,6 +304,7 @@ class Settings(_Model):
         return _require(email, ok=email is None or _E_MAIL.fullmatch(email) is not None)
 
 
+_FUNCTIONS = ("predict", "move")
 _BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket")
 
 
@@ -299,9 +314,13 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: the text lists every mistake.
     """
-    project = pulumi.get_project()
     config = {**pulumi.runtime.config.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
-    own = {key.removeprefix(f"{project}:"): value for key, value in config.items() if key.startswith(f"{project}:")}
+    own: dict[str, object] = {}
+    # `pulumi new` lets the user name the project and leaves the keys of the example stacks under the name they had; what
+    # is set under the project's own name wins.
+    for namespace in (ORIGINAL_PROJECT, pulumi.get_project()):
+        prefix = f"{namespace}:"
+        own |= {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
     google = pulumi.Config("gcp")
     for key in ("project", "region"):
         if (value := google.get(key)) is not None:
@@ -388,7 +407,7 @@ def _fields(location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
 
 def _allowed(location: tuple[int | str, ...]) -> str:
     top = _fields(())[str(location[0])]
-    if len(location) > 1 and top.annotation is FunctionLimits:
+    if len(location) > 1 and location[0] in _FUNCTIONS:
         return _fields(location[:1])[str(location[1])].description or ""
     return top.description or ""
 

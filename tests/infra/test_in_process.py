@@ -80,6 +80,20 @@ def test_outputs_inside_outputs_are_resolved(tmp_path: Path):
     assert run_program(stack(), Google(), root=program(tmp_path, text)).outputs == {"nested": {"a": [1]}}
 
 
+def test_a_project_that_was_named_anew_reads_the_examples_and_its_own_keys_first():
+    values = {
+        **REQUIRED,
+        "automl-inspection:threshold": 0.5,
+        "automl-inspection:name": "example",
+        "my-line:name": "mine",
+    }
+    config = {key if ":" in key else f"my-line:{key}": value for key, value in values.items()}
+    run = run_program(Stack(project="my-line", name="dev", config=config), Google())
+    assert run.outputs["inboundBucket"] == "gs://test-factory-mine-inbound"
+    (move,) = [resource for resource in run.resources if resource.name == "move-function"]
+    assert move.inputs["serviceConfig"]["environmentVariables"]["THRESHOLD"] == "0.5"
+
+
 def test_a_stack_without_a_file_is_told_which_there_are():
     with pytest.raises(ProgramError, match=r"no Pulumi\.staging\.yaml.*stacks here are dev, local, production"):
         Stack.read("staging")

@@ -129,11 +129,11 @@ KEY_INPUTS: list[tuple[str, str, dict[str, Any]]] = [
                 "environmentVariables": {"MODEL_ID": ENDPOINT, "PREDICTIONS_TOPIC": topic("predictions")},
                 "ingressSettings": "ALLOW_INTERNAL_ONLY",
                 "availableCpu": "1",
-                "availableMemory": "1Gi",
+                "availableMemory": "2Gi",
                 "timeoutSeconds": 120,
                 "minInstanceCount": 0,
                 "maxInstanceCount": 10,
-                "maxInstanceRequestConcurrency": 8,
+                "maxInstanceRequestConcurrency": 4,
             },
         },
     ),
@@ -143,6 +143,8 @@ KEY_INPUTS: list[tuple[str, str, dict[str, Any]]] = [
         {
             "buildConfig": {"entryPoint": "move"},
             "serviceConfig": {
+                "availableMemory": "512Mi",
+                "maxInstanceRequestConcurrency": 8,
                 "serviceAccountEmail": account("move").partition(":")[2],
                 "environmentVariables": {
                     "PREDICTION_BUCKET": PREDICTED,
