@@ -1,6 +1,7 @@
 """Reads an upload of the type multipart/related as it arrives: a JSON resource, then the content.
 
 The Python client ends lines by CR LF, `gcloud storage` by a bare LF; the first line tells which.
+`gcloud storage` also puts the boundary into single quotes, which are no part of it.
 """
 
 import json
@@ -29,6 +30,8 @@ class MultipartReader:
         boundary = header.get_boundary()
         if not boundary:
             raise invalid(f"A multipart upload needs a boundary in its Content-Type, not {content_type!r}")
+        if boundary[0] == boundary[-1] == "'":
+            boundary = boundary[1:-1]
         self._boundary = boundary.encode("latin-1")
         self._sink = sink
         self._pending = b""

@@ -21,7 +21,7 @@ import anyio
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -118,6 +118,7 @@ def storage_app(
         exception_handlers={
             ApiError: _answer_error,
             UnicodeError: _answer_unicode_error,
+            ClientDisconnect: _answer_nobody,
             404: _answer_unknown_path,
             405: _answer_unknown_path,
         },
@@ -312,7 +313,6 @@ class _StorageApi:
         name = fields.pop("name", None)
         if not isinstance(name, str):
             raise StorageError(400, "required", "Required: the bucket's name")
-        fields.setdefault("location", "US")
         with self._passing(ask.call("storage.buckets.create", bucket=name)):
             bucket = self._store.create_bucket(name, _bucket_fields(fields))
         return ask.answer(resources.bucket_resource(bucket, ask.base))
@@ -329,7 +329,7 @@ class _StorageApi:
 
     def update_bucket(self, ask: _Ask) -> Response:
         new = ask.json()
-        return self._update_bucket(ask, lambda fields: _bucket_fields({"location": fields["location"], **new}))
+        return self._update_bucket(ask, lambda fields: _bucket_fields({"location": fields["location"]} | new))
 
     def _update_bucket(self, ask: _Ask, change: Callable[[Fields], Fields]) -> Response:
         name = ask.name("bucket")
@@ -529,7 +529,7 @@ class _StorageApi:
             # To a download Google answers the bare message.
             return PlainTextResponse(error.message, error.status, media_type="text/html")
 
-    def _download(self, ask: _Ask, call: Call) -> Response:
+    def _download(self, ask: _Ask, call: Call, overrides: dict[str, str] | None = None) -> Response:
         with self._passing(call):
             stored, file = self._store.open(
                 call.bucket or "",
@@ -537,7 +537,9 @@ class _StorageApi:
                 generation=ask.number("generation"),
                 preconditions=ask.preconditions(),
             )
-        return _media_response(stored, file, ask.request.headers.get("range"))
+        return _media_response(
+            stored, file, ask.request.headers.get("range"), _media_headers(stored) | (overrides or {})
+        )
 
     def signed_download(self, ask: _Ask) -> Response:
         """The download of the XML API, which here needs a signed URL."""
@@ -547,15 +549,11 @@ class _StorageApi:
         try:
             signer = signer_of_url(self._signers, request.method, request.scope["path"], query, request.headers)
             call = Call(identity=signer, method="storage.objects.get", bucket=bucket, object=name)
-            response = self._download(ask, call)
+            return self._download(ask, call, _response_overrides(request))
         except SignedUrlError as error:
             return _xml_error(error.status, error.reason, error.message, error.details)
         except ApiError as error:
             return _xml_error(error.status, _XML_CODES.get(error.status, "InvalidArgument"), error.message, {})
-        for parameter in ("content-type", "content-disposition"):
-            if value := request.query_params.get(f"response-{parameter}"):
-                response.headers[parameter] = value
-        return response
 
     # Uploads
 
@@ -747,7 +745,7 @@ def _hash_header(request: Request) -> dict[str, str | None]:
 
 def _bucket_fields(fields: Fields) -> Fields:
     computed = ("kind", "id", "name", "selfLink", "projectNumber", "metageneration", "etag", "timeCreated", "updated")
-    return {key: value for key, value in fields.items() if key not in computed}
+    return {"location": "US", **{key: value for key, value in fields.items() if key not in computed}}
 
 
 def _notification_fields(body: Fields) -> Fields:
@@ -761,8 +759,16 @@ def _notification_fields(body: Fields) -> Fields:
     }
     if fields.get("payload_format") not in {"JSON_API_V1", "NONE"}:
         raise invalid(f"payload_format must be JSON_API_V1 or NONE, not {body.get('payload_format')!r}")
-    if not _EVENTS.issuperset(fields.get("event_types", ())):
-        raise invalid(f"event_types must be some of {sorted(_EVENTS)}, not {fields['event_types']!r}")
+    events = fields.get("event_types", [])
+    if not isinstance(events, list) or not all(event in sorted(_EVENTS) for event in cast("list[object]", events)):
+        raise invalid(f"event_types must be some of {sorted(_EVENTS)}, not {events!r}")
+    attributes = fields.get("custom_attributes", {})
+    if not isinstance(attributes, dict) or not all(
+        isinstance(value, str) for value in cast("Fields", attributes).values()
+    ):
+        raise invalid(f"custom_attributes must be an object of texts, not {attributes!r}")
+    if not isinstance(fields.get("object_name_prefix", ""), str):
+        raise invalid(f"object_name_prefix must be text, not {fields['object_name_prefix']!r}")
     return fields
 
 
@@ -846,7 +852,9 @@ class _MediaStream(StreamingResponse):
         self.raw_headers = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
 
 
-def _media_response(stored: StoredObject, file: BinaryIO, range_header: str | None) -> Response:
+def _media_response(
+    stored: StoredObject, file: BinaryIO, range_header: str | None, headers: dict[str, str]
+) -> Response:
     start, end = 0, stored.size
     status = 200
     match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (range_header or "").strip())
@@ -864,7 +872,6 @@ def _media_response(stored: StoredObject, file: BinaryIO, range_header: str | No
                 headers={"content-range": f"bytes */{stored.size}"},
             )
         status = 206
-    headers = _media_headers(stored)
     headers["content-length"] = str(end - start)
     if status == 206:  # noqa: PLR2004
         headers["content-range"] = f"bytes {start}-{end - 1}/{stored.size}"
@@ -881,6 +888,19 @@ def _blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
         while start < end and (block := file.read(min(_BLOCK, end - start))):
             start += len(block)
             yield block
+
+
+def _response_overrides(request: Request) -> dict[str, str]:
+    """What a signed URL wants of the answer's headers."""
+    given = {
+        name: request.query_params[f"response-{name}"]
+        for name in ("content-type", "content-disposition")
+        if request.query_params.get(f"response-{name}")
+    }
+    for name, value in given.items():
+        if not value.isprintable():
+            raise invalid(f"response-{name} must be text without control characters, not {value!r}")
+    return given
 
 
 def _media_headers(stored: StoredObject) -> dict[str, str]:
@@ -929,6 +949,10 @@ async def _answer_error(_: Request, error: Exception) -> Response:
 
 async def _answer_unicode_error(_: Request, error: Exception) -> Response:
     return _error_response(400, "invalid", f"A name or a field is no valid text in UTF-8: {error}")
+
+
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)
 
 
 async def _answer_unknown_path(request: Request, error: Exception) -> Response:

@@ -173,6 +173,7 @@ class Content:
         self.id = path.name
         self.size = 0
         self._path = path
+        self._kept = False
         self._file = path.open("xb", buffering=0)
         self._crc32c = google_crc32c.Checksum()
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -198,10 +199,15 @@ class Content:
         """No more is written."""
         self._file.close()
 
+    def keep(self) -> None:
+        """It is part of an object now: discarding it does nothing any more."""
+        self._kept = True
+
     def discard(self) -> None:
         """Take it off the disk, for an upload that comes to nothing."""
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        if not self._kept:
+            self._path.unlink(missing_ok=True)
 
     def verify(self, *, crc32c: str | None, md5: str | None) -> None:
         """Compare with the checksums that the sender gave.
@@ -457,6 +463,7 @@ class ObjectStore:
         except BaseException:
             content.discard()
             raise
+        content.keep()
         self._drop_unreferred(replaced)
         return changed
 

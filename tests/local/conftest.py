@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -17,6 +18,10 @@ from local.storage.signing import Signers
 from local.storage.store import ObjectStore
 
 SIGNER = "review@factory.iam.gserviceaccount.com"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gcloud: runs the real gcloud command")
 
 
 @dataclass
@@ -69,6 +74,13 @@ class LocalStorage:
             credentials=AnonymousCredentials(),
             client_options={"api_endpoint": self.url + identity_path(identity)},
         )
+
+
+def existing(bucket: storage.Bucket, name: str) -> Any:  # noqa: ANN401  # the client says of every property that it may be None
+    """An object that is there, with its resource."""
+    blob = bucket.get_blob(name)
+    assert blob is not None, name
+    return blob
 
 
 @pytest.fixture(scope="session")
