@@ -1,8 +1,8 @@
 """Stack config as one model, checked whole before any resource is declared.
 
 Values arrive as text where `pulumi config set` wrote them (also inside an object: `thresholds.ok` becomes "0.9"), and
-as numbers where a person edited the YAML; both are read. Deliberately absent: the review app's keys beyond `reviewers`, which its own
-part will bring, and any default for `modelId`.
+as numbers where a person edited the YAML; both are read. Deliberately absent: the review app's keys beyond
+`reviewers`, which its own part will bring, and any default for `modelId`.
 """
 
 import difflib
@@ -183,8 +183,8 @@ class Settings(_Model):
         FunctionLimits.model_validate({}), description=_LIMITS_RULE
     )
 
-    # 20 attempts between 10 and 600 seconds apart last two and a half hours: an outage of the model shorter than that
-    # needs nobody.
+    # 20 attempts, 10 seconds apart at first and 600 at last, take more than two hours: an outage of the model that is
+    # shorter than that needs nobody.
     delivery_attempts: Whole = Field(20, ge=5, le=100, description="a whole number from 5 to 100")
     minimum_backoff_seconds: Whole = Field(10, ge=0, le=600, description="a whole number of seconds from 0 to 600")
     maximum_backoff_seconds: Whole = Field(
