@@ -81,7 +81,7 @@ def _running_cloud(home: Path, console: Console) -> Generator["LocalCloud"]:
             with console.status("Starting") as status:
 
                 def say(what: str) -> None:
-                    console.print(f"{time.monotonic() - started:5.1f} s  {what}", highlight=False)
+                    console.print(f"{time.monotonic() - started:5.1f} s  {what}", highlight=False, soft_wrap=True)
                     status.update(what)
 
                 cloud.start(say)

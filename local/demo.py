@@ -44,10 +44,13 @@ def run_demo(cloud: LocalCloud, console: Console, *, images: Path | None, count:
 
     missing = sorted(files.keys() - folders.keys())
     console.print(_table(folders, truth))
+    if truth:
+        console.print("Right: the folder is the label that the generator of the samples gave.", highlight=False)
     console.print(
         f"{len(folders)} of {len(files)} pictures landed in gs://{cloud.prediction_bucket} "
         f"within {seconds:.1f} s of the first upload.",
         highlight=False,
+        soft_wrap=True,
     )
     for name in missing:
         console.print(f"[red]missing:[/red] {name}", highlight=False)
@@ -97,7 +100,7 @@ def _table(folders: Mapping[str, str], truth: Mapping[str, str]) -> Table:
     by_folder: defaultdict[str, list[str]] = defaultdict(list)
     for name, folder in folders.items():
         by_folder[folder].append(name)
-    table = Table(caption="Right: the folder is the label that the generator of the samples gave." if truth else None)
+    table = Table()
     for heading in ("folder", "pictures", "right"):
         table.add_column(heading, justify="left" if heading == "folder" else "right")
     labels = set(truth.values())
