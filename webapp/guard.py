@@ -152,6 +152,10 @@ class ServesNobody:
         self._error = ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, api.Problem(code="misconfigured", message=message))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """One request, or the server's start and stop."""
         if scope["type"] == "http":
             await problem_response(self._error)(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            for _ in ("startup", "shutdown"):
+                message = await receive()
+                await send({"type": f"{message['type']}.complete"})

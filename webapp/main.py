@@ -39,6 +39,9 @@ _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 _CONNECTIONS = 50
 """More than FastAPI's threads: else connections to the storage are thrown away and made anew."""
 
+# Else the client asks for the bucket's own metadata, to describe traces that nobody collects here.
+os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+
 _log = structured_logger("review")
 
 
@@ -76,7 +79,10 @@ def review_app(
     app.router.lifespan_context = lifespan
     app.state.reviewing = reviewing
     app.state.images = images
-    app.mount("/", _Page(directory=page, html=True, check_dir=False))
+    if page.is_dir():
+        app.mount("/", _Page(directory=page, html=True))
+    else:
+        _log.error("there is no built page in %s: only the API is served; run `npm run build` in webapp/frontend", page)
     return Guard(app, sign_in=sign_in, settings=settings, image_origin=images.origin)
 
 

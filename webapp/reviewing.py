@@ -110,19 +110,19 @@ class Reviewing:
 
     def next_pictures(self, reviewer: Reviewer, wanted: api.QueueRequest) -> api.Queue:
         """Claim the next free pictures: `wanted.count` of them, or as many as a bounded search finds."""
-        held = {PictureId.parse(key) for key in wanted.held}
+        held = set(wanted.held)
         cursor: _Cursor | None = _Cursor.parse(wanted.cursor)
         claimed: list[StoredPicture] = []
         for _ in range(PAGES_AT_ONCE):
             if cursor is None or len(claimed) == wanted.count:
                 break
             page, following = self._read_page(cursor)
-            free = [stored for stored in page if stored.id not in held and self._is_free(stored, reviewer, cursor)]
+            free = [stored for stored in page if stored.id.key not in held and self._is_free(stored, reviewer, cursor)]
             while free and len(claimed) < wanted.count:
                 tried = free[: wanted.count - len(claimed)]
                 free = free[len(tried) :]
                 claimed += filter(None, self._pool.map(partial(self._claim, reviewer), tried))
-                held.update(stored.id for stored in tried)
+                held.update(stored.id.key for stored in tried)
                 if free:
                     cursor = _Cursor(cursor.skipped_too, tried[-1].name)
             if not free:

@@ -18,8 +18,9 @@ from webapp import api
 
 COUNT_LIMIT = 20_000
 RECOUNT_SECONDS = 120
+COUNTING_THREAD = "count-waiting"
 _PAGE_SIZE = 1000
-_FIRST_PAGE_SECONDS = 10
+_FIRST_PAGE_SECONDS = 3
 
 _log = structured_logger("review.waiting")
 
@@ -45,7 +46,7 @@ class WaitingCount:
             now = self._monotonic()
             if self._counted_at is None or now - self._counted_at >= RECOUNT_SECONDS:
                 self._counted_at = now
-                Thread(target=self._count, name="count-waiting", daemon=True).start()
+                Thread(target=self._count, name=COUNTING_THREAD, daemon=True).start()
         self._first_page.wait(_FIRST_PAGE_SECONDS)
         return self._known
 

@@ -34,6 +34,11 @@ def line(storage_address: str, gate: WatchedGate, iap: IapKey, tmp_path: Path) -
     gate.before.clear()
     gate.after.clear()
     with patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": storage_address}):
-        line = new_line(storage_address, gate, iap, f"prediction-{next(_numbers)}", tmp_path / "dist")
+        page = tmp_path / "dist"
+        (page / "assets").mkdir(parents=True)
+        (page / "index.html").write_text("<!doctype html><title>Review</title>")
+        (page / "assets" / "index-abc123.js").write_text("1")
+        (tmp_path / "secret.txt").write_text("not part of the page")
+        line = new_line(storage_address, gate, iap, f"prediction-{next(_numbers)}", page)
         with line.client:
             yield line

@@ -31,6 +31,7 @@ from webapp.main import google_credentials, review_app, storage_client
 from webapp.reviewing import Reviewing
 from webapp.settings import Settings, SignInMode
 from webapp.sign_in import IAP_HEADER, IAP_ISSUER, IdentityAwareProxy
+from webapp.waiting import COUNTING_THREAD
 
 AUDIENCE = "/projects/123/apps/line-4711"
 SIGNER = "review@line-4711.iam.gserviceaccount.com"
@@ -54,9 +55,6 @@ class WatchedGate(RequestLog):
 
     def leave(self, call: Call) -> None:
         self.after.pop(call.method, lambda: None)()
-
-    def methods(self) -> list[str]:
-        return [call.method.removeprefix("storage.objects.") for call in self.calls]
 
 
 def fail(status: int = 400) -> Callable[[], None]:
@@ -117,7 +115,7 @@ class IapKey:
             .decode()
         )
 
-    def token(self, email: str | None, *, header: dict[str, Any] | None = None, **changed: object) -> str:
+    def token(self, email: object, *, header: dict[str, Any] | None = None, **changed: object) -> str:
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": IAP_ISSUER,
@@ -128,7 +126,8 @@ class IapKey:
             "email": email,
         } | changed
         claims = {key: value for key, value in claims.items() if value is not None}
-        return jwt.encode(EsSigner(self.private, self.key_id), claims, header=header).decode()
+        header = {"kid": self.key_id} | (header or {})
+        return jwt.encode(EsSigner(self.private), claims, header=header).decode()
 
 
 @dataclass
@@ -141,8 +140,8 @@ class Page:
     last: dict[str, Any] = field(default_factory=dict[str, Any])
     undos: list[str] = field(default_factory=list[str])
 
-    def get(self, path: str, **options: Any) -> httpx2.Response:
-        return self.client.get(path, headers=self.headers, **options)
+    def get(self, path: str) -> httpx2.Response:
+        return self.client.get(path, headers=self.headers)
 
     def post(self, path: str, body: object, **headers: str) -> httpx2.Response:
         sent = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
@@ -237,10 +236,19 @@ class Line:
     @contextmanager
     def requests(self) -> Generator[list[str]]:
         """The storage requests of the block."""
+        let_counting_end()
         self.gate.clear()
         methods: list[str] = []
         yield methods
-        methods += self.gate.methods()
+        mine = [call for call in self.gate.calls if call.bucket in {None, self.bucket.name}]
+        methods += [call.method.removeprefix("storage.objects.") for call in mine]
+
+
+def let_counting_end() -> None:
+    """Wait for the counts of waiting pictures that run in the background."""
+    for thread in threading.enumerate():
+        if thread.name == COUNTING_THREAD:
+            thread.join()
 
 
 def new_line(address: str, gate: WatchedGate, iap: IapKey, name: str, page_folder: Path) -> Line:
