@@ -109,6 +109,7 @@ export function Panel({ state, labels, pressed, act }: PanelProps) {
       <section className="caption" aria-label="The model's answer">
         {picture && (
           <>
+            <p className="says quiet">The model says</p>
             <p className="guess">
               <span>{picture.label ?? "No answer"}</span>
               <span className="numbers">{percent(picture.score)}</span>
@@ -117,11 +118,15 @@ export function Panel({ state, labels, pressed, act }: PanelProps) {
               <meter className="score" value={picture.score} aria-label="Score of the model's label" />
             )}
             <p className="name quiet">{picture.name}</p>
-            {picture.model && <p className="model name quiet">{picture.model}</p>}
+            {picture.model && (
+              <p className="model name quiet" title={picture.model}>
+                Model {picture.model.split("/").at(-1)}
+              </p>
+            )}
           </>
         )}
       </section>
-      <section className="labels" aria-label="Decide" data-many={labels.length > 5}>
+      <section className="labels" aria-label="Decide" data-many={labels.length > 5} data-count={labels.length}>
         {labels.map((label, index) => (
           <button
             type="button"

@@ -228,7 +228,7 @@ export function renewed(state: State, claims: Claims, until: number): State {
   };
   for (const { id, problem } of claims.lost) {
     // Of those that nobody has looked at yet nobody needs to hear.
-    next = shown(next)?.picture.id === id ? gone(next, id, problem) : without(next, id);
+    next = shown(state)?.picture.id === id ? gone(next, id, problem) : without(next, id);
   }
   return told(state, next);
 }
