@@ -83,6 +83,7 @@ def write(file: Path, thresholds: Mapping[str, float]) -> None:
     with file.open(encoding="utf-8", newline="") as stream:
         text = stream.read()
     wanted = {**read(file).by_label, **thresholds}
+    others = _all_but_thresholds(file)
     for label, threshold in thresholds.items():
         text = _with_threshold(text, label, repr(threshold), file)
     with tempfile.TemporaryDirectory(prefix=".stack-", dir=file.parent) as scratch:
@@ -90,10 +91,11 @@ def write(file: Path, thresholds: Mapping[str, float]) -> None:
         whole.write_bytes(text.encode())
         whole.chmod(file.stat().st_mode & 0o777)
         try:
-            written = read(whole).by_label
+            written, kept = read(whole).by_label, _all_but_thresholds(whole)
         except StackConfigError:
-            written = None
-        if written != wanted:
+            written, kept = None, None
+        # An alias is edited where its anchor stands: then another key has changed.
+        if written != wanted or kept != others:
             raise StackConfigError(f"{file} was left as it is; put these lines in by hand:\n{lines(thresholds)}")
         whole.replace(file)
 
@@ -139,7 +141,8 @@ def _with_line_after(text: str, node: Node, line: str, line_end: str) -> str:
         node = last[1] if isinstance(node, MappingNode) and last[1].end_mark.index > last[1].start_mark.index else last
         if isinstance(node, tuple):  # a key with nothing
             node = node[0]
-    stop = text.find("\n", node.end_mark.index)
+    # Text in a block (`|`) ends where the next line begins.
+    stop = node.end_mark.index - 1 if text[node.end_mark.index - 1] == "\n" else text.find("\n", node.end_mark.index)
     if stop < 0:
         return text + line_end + line + line_end
     return text[: stop + 1] + line + line_end + text[stop + 1 :]
@@ -162,6 +165,11 @@ def _config(data: Any, file: Path) -> dict[str, Any]:  # noqa: ANN401  # any YAM
     if not isinstance(config, dict):
         raise StackConfigError(f"{file} has no `config:` with keys below it")
     return config  # pyright: ignore[reportUnknownVariableType]
+
+
+def _all_but_thresholds(file: Path) -> dict[str, Any]:
+    data: Any = _load(file)
+    return {**data, "config": {key: value for key, value in _config(data, file).items() if key != THRESHOLDS}}
 
 
 def _number(value: object, file: Path, key: str) -> float:

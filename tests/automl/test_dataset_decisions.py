@@ -1,12 +1,12 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.cloud import storage
 
 from inspection.layout import decided_name, source_uri
+from tests.automl.factory import Cloud, Run, put
 
 
 def lines(file: Path) -> list[list[str]]:
@@ -14,7 +14,7 @@ def lines(file: Path) -> list[list[str]]:
 
 
 @pytest.fixture
-def decided(cloud: Any, put: Any) -> storage.Bucket:
+def decided(cloud: Cloud) -> storage.Bucket:
     """A prediction bucket with ten decisions for each label, one a day in November."""
     bucket = cloud.bucket("predictions")
     for day in range(1, 11):
@@ -33,7 +33,7 @@ def decided(cloud: Any, put: Any) -> storage.Bucket:
     return bucket
 
 
-def test_decisions_become_labels(run: Any, decided: storage.Bucket, tmp_path: Path):
+def test_decisions_become_labels(run: Run, decided: storage.Bucket, tmp_path: Path):
     out = tmp_path / "decisions.csv"
     result = run("dataset", "decisions", "gs://predictions", "--out", out, "--unassigned")
     assert result.exit_code == 0, result.stderr
@@ -43,7 +43,7 @@ def test_decisions_become_labels(run: Any, decided: storage.Bucket, tmp_path: Pa
     assert lines(out) == [[f"gs://predictions/{name}", "ok" if "/ok_" in name else "defect"] for name in names]
 
 
-def test_the_label_is_the_metadata_and_never_the_name(run: Any, put: Any, decided: storage.Bucket, tmp_path: Path):
+def test_the_label_is_the_metadata_and_never_the_name(run: Run, decided: storage.Bucket, tmp_path: Path):
     out = tmp_path / "decisions.csv"
     put(
         decided, "human_decided/ok_ok_ok.jpg", "tricky", decision="defect", source=source_uri("inbound", "ok_ok.jpg", 1)
@@ -52,7 +52,7 @@ def test_the_label_is_the_metadata_and_never_the_name(run: Any, put: Any, decide
     assert ["gs://predictions/human_decided/ok_ok_ok.jpg", "defect"] in lines(out)
 
 
-def test_what_has_no_decision_is_listed_and_left_out(run: Any, put: Any, decided: storage.Bucket, tmp_path: Path):
+def test_what_has_no_decision_is_listed_and_left_out(run: Run, decided: storage.Bucket, tmp_path: Path):
     out = tmp_path / "decisions.csv"
     put(decided, "human_decided/by_hand.jpg", "by hand")
     put(decided, "human_decided/ok_lost.jpg", "lost", decision="ok")
@@ -75,7 +75,7 @@ def test_what_has_no_decision_is_listed_and_left_out(run: Any, put: Any, decided
         ("2026-11-05T10:00:00+02:00", 6),
     ],
 )
-def test_since(run: Any, decided: storage.Bucket, tmp_path: Path, since: str, days: int):
+def test_since(run: Run, decided: storage.Bucket, tmp_path: Path, since: str, days: int):
     out = tmp_path / "decisions.csv"
     words = ("dataset", "decisions", "gs://predictions", "--since", since, "--out", out)
     assert run(*words).exit_code == 1  # too few to train on alone
@@ -86,16 +86,14 @@ def test_since(run: Any, decided: storage.Bucket, tmp_path: Path, since: str, da
     assert len(lines(out)) == 2 * days
 
 
-def test_a_picture_decided_twice_and_differently_is_refused(
-    run: Any, put: Any, decided: storage.Bucket, tmp_path: Path
-):
+def test_a_picture_decided_twice_and_differently_is_refused(run: Run, decided: storage.Bucket, tmp_path: Path):
     put(decided, "human_decided/defect_again.jpg", "ok3", decision="defect", source="gs://inbound/again.jpg#1")
     result = run("dataset", "decisions", "gs://predictions", "--out", tmp_path / "decisions.csv")
     assert result.exit_code == 1
     assert "human_decided/defect_again.jpg = human_decided/line 1/ok_ok-3.jpg (defect, ok)" in result.stderr
 
 
-def test_the_set_follows_from_the_source(run: Any, put: Any, decided: storage.Bucket, tmp_path: Path):
+def test_the_set_follows_from_the_source(run: Run, decided: storage.Bucket, tmp_path: Path):
     """A decision that was changed from `ok` to `defect` renames the object, and leaves the picture in its set."""
     out = tmp_path / "decisions.csv"
     words = ("dataset", "decisions", "gs://predictions", "--out", out, "--validation", 0.3, "--test", 0.3, "--adding")
@@ -122,7 +120,7 @@ def test_the_set_follows_from_the_source(run: Any, put: Any, decided: storage.Bu
         (("gs://predictions", "--since", "yesterday"), "'yesterday' is no time"),
     ],
 )
-def test_wrong_usage(run: Any, words: tuple[str, ...], told: str):
+def test_wrong_usage(run: Run, words: tuple[str, ...], told: str):
     result = run("dataset", "decisions", *words, "--out", "out.csv")
     assert result.exit_code == 2
     assert told in result.stderr

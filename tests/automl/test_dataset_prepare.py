@@ -2,13 +2,13 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from automl.dataset import Catalogue, Picture, Report
+from automl.dataset import Catalogue, Findings, Picture, Report
 from automl.dataset_sources import Folders
 from automl.split import Set, Shares
+from tests.automl.factory import Cloud, Run, draw, put
 
 GOLDEN = Path(__file__).parent / "golden"
 CASTING_LABELS = ("--label", "Defect=def_front", "--label", "Ok=ok_front")
@@ -22,7 +22,7 @@ def lines(file: Path) -> list[list[str]]:
     return list(csv.reader(io.StringIO(file.read_text(encoding="utf-8"), newline="")))
 
 
-def test_defective_parts_from_a_folder(cloud: Any, run: Any, casting_data: Path):
+def test_defective_parts_from_a_folder(cloud: Cloud, run: Run, casting_data: Path):
     parts = cloud.bucket("bucket")
     result = run(
         "dataset", "prepare", casting_data, *CASTING_LABELS, "--upload-to", "gs://bucket/casting_data", "--out",
@@ -30,7 +30,7 @@ def test_defective_parts_from_a_folder(cloud: Any, run: Any, casting_data: Path)
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     assert parts.blob("casting.csv").download_as_text() == golden("casting.csv")
-    picture = parts.get_blob("casting_data/train/def_front/cast_def_0_0.png")
+    picture = cloud.blob(parts, "casting_data/train/def_front/cast_def_0_0.png")
     assert picture.download_as_bytes() == (casting_data / "train/def_front/cast_def_0_0.png").read_bytes()
     assert picture.content_type == "image/png"
     assert len(cloud.names(parts, "casting_data/")) == 30
@@ -41,7 +41,7 @@ def test_defective_parts_from_a_folder(cloud: Any, run: Any, casting_data: Path)
     ]
 
 
-def test_defective_parts_for_vertex(cloud: Any, run: Any, casting_data: Path, tmp_path: Path):
+def test_defective_parts_for_vertex(cloud: Cloud, run: Run, casting_data: Path, tmp_path: Path):
     cloud.bucket("bucket")
     out = tmp_path / "casting.jsonl"
     result = run(
@@ -52,7 +52,7 @@ def test_defective_parts_for_vertex(cloud: Any, run: Any, casting_data: Path, tm
     assert out.read_text() == golden("casting.jsonl")
 
 
-def test_mods_and_rockers_from_a_bucket(cloud: Any, run: Any, put: Any, tmp_path: Path):
+def test_mods_and_rockers_from_a_bucket(cloud: Cloud, run: Run, tmp_path: Path):
     bucket = cloud.bucket("bucket")
     for i in range(10):
         put(bucket, f"mods/vespa_{i}.jpg", f"mods{i}")
@@ -73,7 +73,7 @@ def test_mods_and_rockers_from_a_bucket(cloud: Any, run: Any, put: Any, tmp_path
     }
 
 
-def test_names_of_any_kind(cloud: Any, run: Any, draw: Any, tmp_path: Path):
+def test_names_of_any_kind(cloud: Cloud, run: Run, tmp_path: Path):
     cloud.bucket("bucket")
     names = ["1, 2.png", 'say "7".png', "Prüfling größer.png", "検査 #1?.png", "50 %.png", " .png", "a;b'c.png"]
     for folder in ("ok", "defect"):
@@ -88,7 +88,7 @@ def test_names_of_any_kind(cloud: Any, run: Any, draw: Any, tmp_path: Path):
     assert {line[2] for line in lines(out)} == {"ok", "defect"}
 
 
-def test_added_pictures_move_no_other_and_are_all_that_is_sent(cloud: Any, run: Any, draw: Any, tmp_path: Path):
+def test_added_pictures_move_no_other_and_are_all_that_is_sent(cloud: Cloud, run: Run, tmp_path: Path):
     cloud.bucket("bucket")
     parts, out = tmp_path / "parts", tmp_path / "out.csv"
     words = ("dataset", "prepare", parts, "--upload-to", "gs://bucket", "--out", out, "--validation", 0.3)
@@ -109,7 +109,7 @@ def test_added_pictures_move_no_other_and_are_all_that_is_sent(cloud: Any, run: 
     assert cloud.gate.uploads() <= 10 + 8
 
 
-def test_a_picture_with_a_corrected_label_keeps_its_set(cloud: Any, run: Any, draw: Any, tmp_path: Path):
+def test_a_picture_with_a_corrected_label_keeps_its_set(cloud: Cloud, run: Run, tmp_path: Path):
     cloud.bucket("bucket")
     parts, out = tmp_path / "parts", tmp_path / "out.csv"
     words = ("dataset", "prepare", parts, "--upload-to", "gs://bucket", "--out", out, "--validation", 0.3)
@@ -127,7 +127,7 @@ def test_a_picture_with_a_corrected_label_keeps_its_set(cloud: Any, run: Any, dr
     assert all(line in lines(out) for line in corrected)
 
 
-def test_everything_wrong_is_listed_at_once(cloud: Any, run: Any, draw: Any, tmp_path: Path):
+def test_everything_wrong_is_listed_at_once(cloud: Cloud, run: Run, tmp_path: Path):
     bucket = cloud.bucket("bucket")
     parts, out = tmp_path / "parts", tmp_path / "out.csv"
     for i in range(10):
@@ -170,7 +170,7 @@ def test_everything_wrong_is_listed_at_once(cloud: Any, run: Any, draw: Any, tmp
     assert not cloud.names(bucket)
 
 
-def test_a_bucket_is_checked_by_its_listing(cloud: Any, run: Any, put: Any, tmp_path: Path):
+def test_a_bucket_is_checked_by_its_listing(cloud: Cloud, run: Run, tmp_path: Path):
     bucket = cloud.bucket("bucket")
     for i in range(10):
         put(bucket, f"parts/ok/{i}.jpg", f"ok{i}")
@@ -192,10 +192,10 @@ def test_a_bucket_is_checked_by_its_listing(cloud: Any, run: Any, put: Any, tmp_
         "Problem: the same picture under two labels: keep the right one (or say --multi-label)",
         "defect/again.jpg = ok/3.jpg (defect, ok)",
     ]
-    assert set(method for _, method in cloud.gate.counts()) == {"storage.objects.list"}
+    assert {method for _, method in cloud.gate.counts()} == {"storage.objects.list"}
 
 
-def test_copies_with_one_label_are_taken_once(cloud: Any, run: Any, draw: Any, tmp_path: Path):
+def test_copies_with_one_label_are_taken_once(cloud: Cloud, run: Run, tmp_path: Path):
     bucket = cloud.bucket("bucket")
     parts, out = tmp_path / "parts", tmp_path / "out.csv"
     for i in range(10):
@@ -208,7 +208,7 @@ def test_copies_with_one_label_are_taken_once(cloud: Any, run: Any, draw: Any, t
     assert len(lines(out)) == len(cloud.names(bucket)) == 20
 
 
-def test_folders_that_no_label_names_are_left_out_and_told(cloud: Any, run: Any, casting_data: Path, draw: Any):
+def test_folders_that_no_label_names_are_left_out_and_told(cloud: Cloud, run: Run, casting_data: Path):
     cloud.bucket("bucket")
     draw(casting_data / "train" / "blurred" / "1.png", "blurred")
     out = casting_data.parent / "out.csv"
@@ -237,14 +237,14 @@ def test_folders_that_no_label_names_are_left_out_and_told(cloud: Any, run: Any,
         (("gs://b", "--out", "o.csv", "--test", "2"), "less than or equal to 1"),
     ],
 )
-def test_wrong_usage(run: Any, words: tuple[str, ...], told: str):
+def test_wrong_usage(run: Run, words: tuple[str, ...], told: str):
     result = run("dataset", "prepare", *words)
     assert result.exit_code == 2
     assert told in " ".join(result.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("source", ["gs://not-there", "."])
-def test_a_bucket_that_is_not_there(cloud: Any, run: Any, casting_data: Path, source: str):
+def test_a_bucket_that_is_not_there(cloud: Cloud, run: Run, casting_data: Path, source: str):
     words = ("--upload-to", "gs://not-there") if source == "." else ()
     result = run(
         "dataset", "prepare", casting_data if source == "." else source, *words, "--out", casting_data / "out.csv"
@@ -267,7 +267,7 @@ def judged(*labels_and_counts: tuple[str, int], shares: Shares | None = None) ->
     return report
 
 
-def kinds(found: Any) -> list[str]:
+def kinds(found: Findings) -> list[str]:
     return [finding.what for finding in found]
 
 

@@ -11,9 +11,7 @@ from automl.import_file import Format, Row, write
 from automl.split import Set, Shares, place
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
-SHARES = st.builds(
-    lambda validation, test: Shares(validation=validation, test=test), st.floats(0, 0.49), st.floats(0, 0.49)
-)
+SHARES = st.builds(Shares, validation=st.floats(0, 0.49), test=st.floats(0, 0.49))
 
 
 def sets_of(label_of: Mapping[str, str], shares: Shares) -> dict[str, Set | None]:

@@ -1,13 +1,13 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from inspection.command import transfer
 from inspection.command.progress import counting
 from inspection.command.transfer import TransferError, print_uploaded, split_uri, storage_client, upload
+from tests.automl.factory import Cloud
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def files(tmp_path: Path) -> list[tuple[Path, str]]:
     return [(tmp_path / f"{i}.jpg", f"in/{i}.jpg") for i in range(40)]
 
 
-def test_every_file_arrives(cloud: Any, files: list[tuple[Path, str]]):
+def test_every_file_arrives(cloud: Cloud, files: list[tuple[Path, str]]):
     bucket = cloud.bucket()
     progress: list[str] = []
     uploaded = upload(files, bucket, progress=lambda: progress.append(threading.current_thread().name))
@@ -26,22 +26,22 @@ def test_every_file_arrives(cloud: Any, files: list[tuple[Path, str]]):
     assert {str(b.name): b.download_as_bytes() for b in cloud.client.list_blobs(bucket)} == {
         name: path.read_bytes() for path, name in files
     }
-    assert bucket.get_blob("in/3.jpg").content_type == "image/jpeg"
+    assert cloud.blob(bucket, "in/3.jpg").content_type == "image/jpeg"
 
 
-def test_what_is_there_is_not_sent_again(cloud: Any, files: list[tuple[Path, str]]):
+def test_what_is_there_is_not_sent_again(cloud: Cloud, files: list[tuple[Path, str]]):
     bucket = cloud.bucket()
     upload(files[:25], bucket)
-    generation = bucket.get_blob("in/3.jpg").generation
+    generation = cloud.blob(bucket, "in/3.jpg").generation
     cloud.gate.clear()
     uploaded = upload(files, bucket, at_once=4)
     assert (uploaded.sent, uploaded.already_there) == (15, 25)
-    assert bucket.get_blob("in/3.jpg").generation == generation
+    assert cloud.blob(bucket, "in/3.jpg").generation == generation
     # Those that start before the first answer are sent in vain, and refused.
     assert cloud.gate.uploads() <= 15 + 4
 
 
-def test_nothing_is_overwritten(cloud: Any, files: list[tuple[Path, str]]):
+def test_nothing_is_overwritten(cloud: Cloud, files: list[tuple[Path, str]]):
     bucket = cloud.bucket()
     bucket.blob("in/3.jpg").upload_from_string(b"another")
     uploaded = upload(files, bucket)
@@ -51,10 +51,10 @@ def test_nothing_is_overwritten(cloud: Any, files: list[tuple[Path, str]]):
 
 
 def test_a_file_that_fails_is_listed_and_the_others_go_on(
-    cloud: Any, files: list[tuple[Path, str]], capsys: pytest.CaptureFixture[str]
+    cloud: Cloud, files: list[tuple[Path, str]], capsys: pytest.CaptureFixture[str]
 ):
     bucket = cloud.bucket()
-    cloud.gate.refuse = lambda name: name == "in/7.jpg"
+    cloud.gate.refuse = "in/7.jpg"
     files[8][0].unlink()
     uploaded = upload(files, bucket)
     print_uploaded(uploaded)
@@ -64,11 +64,11 @@ def test_a_file_that_fails_is_listed_and_the_others_go_on(
     assert "refused on purpose" in told
     assert "8.jpg" in told
     assert "38 sent, 0 there already, 2 failed; run the same command again" in told
-    cloud.gate.refuse = lambda _: False
+    cloud.gate.refuse = None
     assert upload(files[:8], bucket).sent == 1
 
 
-def test_a_bucket_that_is_not_there_ends_it_at_once(cloud: Any, files: list[tuple[Path, str]]):
+def test_a_bucket_that_is_not_there_ends_it_at_once(cloud: Cloud, files: list[tuple[Path, str]]):
     asked = 0
 
     def endless() -> Iterator[tuple[Path, str]]:
@@ -82,7 +82,7 @@ def test_a_bucket_that_is_not_there_ends_it_at_once(cloud: Any, files: list[tupl
     assert asked < 100
 
 
-def test_files_are_read_as_they_are_needed(cloud: Any, files: list[tuple[Path, str]]):
+def test_files_are_read_as_they_are_needed(cloud: Cloud, files: list[tuple[Path, str]]):
     bucket = cloud.bucket()
     ahead: list[int] = []
     done = 0
@@ -101,9 +101,9 @@ def test_files_are_read_as_they_are_needed(cloud: Any, files: list[tuple[Path, s
 
 
 def test_a_server_that_does_not_answer_is_told(
-    monkeypatch: pytest.MonkeyPatch, cloud: Any, files: list[tuple[Path, str]]
+    monkeypatch: pytest.MonkeyPatch, cloud: Cloud, files: list[tuple[Path, str]]
 ):
-    monkeypatch.setattr(transfer, "_RETRY", transfer._RETRY.with_timeout(0.1))
+    monkeypatch.setattr(transfer, "_RETRY", transfer._RETRY.with_timeout(0.1))  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
     storage_client.cache_clear()
     with pytest.raises(TransferError, match="network"):
