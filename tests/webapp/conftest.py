@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
+from local.storage.store import ObjectStore
 from tests.webapp.review_line import IapKey, Line, WatchedGate, new_line, storage_server
 
 _numbers = count(1)
@@ -25,7 +26,7 @@ def iap() -> IapKey:
 
 @pytest.fixture(scope="session")
 def storage_address(tmp_path_factory: pytest.TempPathFactory, gate: WatchedGate) -> Generator[str]:
-    with storage_server(tmp_path_factory.mktemp("storage"), gate) as address:
+    with ObjectStore(tmp_path_factory.mktemp("storage")) as store, storage_server(store, gate) as address:
         yield address
 
 

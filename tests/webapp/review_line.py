@@ -67,10 +67,10 @@ def fail(status: int = 400) -> Callable[[], None]:
 
 
 @contextmanager
-def storage_server(folder: Path, gate: WatchedGate) -> Generator[str]:
+def storage_server(store: ObjectStore, gate: WatchedGate) -> Generator[str]:
     # With the protocol named, asyncio sets TCP_NODELAY; without, each answer waits 40 ms for an acknowledgement.
     tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    with ObjectStore(folder) as store, tcp as listening:
+    with tcp as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(128)
         app = storage_app(store, gate=gate, signers=Signers([SIGNER]))
