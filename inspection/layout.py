@@ -16,14 +16,23 @@ ERROR = "error"
 DECISION = "decision"
 DECIDED_BY = "decided-by"
 DECIDED_AT = "decided-at"
-METADATA_KEYS = (PREDICTION_LABEL, PREDICTION_SCORE, MODEL, SOURCE, ERROR, DECISION, DECIDED_BY, DECIDED_AT)
-"""What the system says about an image. A camera's metadata of these names is not taken over."""
+_OUR_KEYS = frozenset({MODEL, SOURCE, ERROR, DECISION})
+_OUR_KEYS_BEGIN = ("prediction-", "decided-", "claimed-", "skipped-")
 
 MAX_METADATA_BYTES = 8 * 1024
 """Cloud Storage's limit for all custom metadata of an object, keys and values in UTF-8."""
 
 _HASH_LENGTH = 16
 _MAX_EXTENSION_BYTES = 16
+
+
+def is_our_key(key: str) -> bool:
+    """Whether metadata of this name is the system's to write: of a prediction, a decision or a review.
+
+    A camera's own of such a name is not taken over; it would pass for ours when a picture that has been through is
+    sent again.
+    """
+    return key in _OUR_KEYS or key.startswith(_OUR_KEYS_BEGIN)
 
 
 def source_uri(bucket: str, name: str, generation: int) -> str:
@@ -42,7 +51,7 @@ def renamed(name: str, generation: int) -> str:
 
 
 def names_in(folder: str, name: str, generation: int, source: str) -> tuple[str, ...]:
-    """The names that an image may have in a folder, the first choice first; the last is its own for certain."""
+    """The names that an image may have in a folder, the first choice first. No two images share the last two."""
     last = f"{generation}-{_hash(source)}"
     return tuple(folder_name(folder, choice) for choice in (name, renamed(name, generation), _marked(name, last)))
 

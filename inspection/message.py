@@ -41,6 +41,8 @@ class NewImage:
             message = f"eventType is {event!r}; only OBJECT_FINALIZE announces an image"
             raise MalformedMessageError(message)
         resource = _json_object(data)
+        if resource.get("contentType") == "":
+            del resource["contentType"]
         return cls(
             bucket_name=_require(attributes, "bucketId", _text),
             image_name=_require(attributes, "objectId", _text),

@@ -128,7 +128,7 @@ def move(event: CloudEvent) -> None:
 def _delivery_attempt() -> int:
     """Pub/Sub counts in the push itself, which the CloudEvent made of it leaves out.
 
-    https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts
+    https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts. Google's emulator does not count.
     """
     push = flask.request.get_json(silent=True)
     attempt = push.get("deliveryAttempt") if isinstance(push, dict) else None

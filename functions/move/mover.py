@@ -89,12 +89,13 @@ class Mover:
         if prediction.prediction_label is None:
             yield from layout.names_in(REJECTED, image, generation, source)
             return
-        yield from layout.names_in(UNCLEAR, image, generation, source)
+        unclear = layout.names_in(UNCLEAR, image, generation, source)
+        yield from unclear
         if prediction.prediction_label in self._thresholds.labels:
             yield from layout.names_in(prediction.prediction_label, image, generation, source)
-        for label in self._thresholds.labels:
-            yield layout.decided_name(label, image)
-            yield layout.decided_name(label, layout.renamed(image, generation))
+        for name in unclear:
+            for label in self._thresholds.labels:
+                yield layout.decided_name(label, name.removeprefix(f"{UNCLEAR}/"))
 
     def _holds(self, name: str, source: str) -> bool:
         """Whether the object is a copy of this source; False if there is none, or not any more."""
@@ -152,7 +153,7 @@ def _metadata(prediction: Prediction, source: str) -> dict[str, str]:
     room = layout.MAX_METADATA_BYTES - sum(map(_size, ours.items()))
     kept: dict[str, str] = {}
     for entry in prediction.metadata.items():
-        if entry[0] not in layout.METADATA_KEYS and _size(entry) <= room:
+        if not layout.is_our_key(entry[0]) and _size(entry) <= room:
             room -= _size(entry)
             kept[entry[0]] = entry[1]
     return kept | ours
@@ -174,7 +175,8 @@ def _asking(doing: str) -> Generator[None]:
             doing,
             status=error.code,
             answer=error.message,
-            check="that this function's account has roles/storage.objectUser on both buckets",
+            check="that this function's account may read and delete in the inbound bucket (roles/storage.objectUser), and "
+            "create and read in the prediction bucket (roles/storage.objectCreator, roles/storage.objectViewer)",
         ) from error
     except (RequestException, GoogleAuthError) as error:
         raise failed_request(doing, status=None, answer=str(error), check="") from error

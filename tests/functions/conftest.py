@@ -12,8 +12,9 @@ from uuid import uuid4
 import grpc
 import pytest
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import pubsub_v1, storage
+from google.cloud import storage
 from google.cloud.automl_v1.types import AnnotationPayload, ClassificationAnnotation, PredictRequest, PredictResponse
+from google.pubsub_v1 import PublisherClient, SubscriberClient
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -35,6 +36,7 @@ from tests.functions.stage import (
     Model,
     MoveStarter,
     Push,
+    Slowly,
     Topic,
     push,
     start,
@@ -51,7 +53,7 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
     with (
         ObjectStore(tmp_path_factory.mktemp("storage")) as store,
-        serve(storage_app(store, gate=gate, publish=publish)) as server,
+        serve(slowly := Slowly(storage_app(store, gate=gate, publish=publish))) as server,
     ):
         client = storage.Client(
             project="factory", credentials=AnonymousCredentials(), client_options={"api_endpoint": server.url}
@@ -60,7 +62,7 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         inbound.notification(
             topic_name="new", topic_project="factory", event_types=["OBJECT_FINALIZE"], payload_format="JSON_API_V1"
         ).create()
-        yield Cloud(server.url, gate, inbound, prediction, announced)
+        yield Cloud(server.url, gate, slowly, inbound, prediction, announced)
 
 
 @pytest.fixture
@@ -73,6 +75,7 @@ def cloud(running_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clo
         for blob in bucket.list_blobs():
             blob.delete()
     running_cloud.gate.reset()
+    running_cloud.slowly.reset()
 
 
 @pytest.fixture(scope="session")
@@ -137,8 +140,8 @@ def topic(pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Top
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator)
     unique = uuid4().hex[:12]
     name, subscription = f"projects/factory/topics/t-{unique}", f"projects/factory/subscriptions/s-{unique}"
-    with pubsub_v1.SubscriberClient() as subscriber:
-        pubsub_v1.PublisherClient().create_topic(name=name)
+    with SubscriberClient() as subscriber:
+        PublisherClient().create_topic(name=name)
         subscriber.create_subscription(name=subscription, topic=name)
         yield Topic(name, subscription, subscriber)
 

@@ -4,11 +4,12 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from inspection.layout import source_uri
+from inspection.layout import names_in, source_uri
 from inspection.message import Prediction
 from local.gate import Call
 from tests.functions.stage import Cloud, Function, MoveStarter, Push, picture, push, refuse, start
@@ -21,7 +22,7 @@ def generation_of(announced: Push) -> int:
     return int(announced["message"]["attributes"]["objectGeneration"])
 
 
-def predicted(announced: Push, label: str = "ok", score: float = 0.95, **fields: Any) -> Push:
+def predicted(announced: Push, label: str = "ok", score: float = 0.95, **optional: object) -> Push:
     """What predict publishes for an announced image."""
     attributes = announced["message"]["attributes"]
     prediction = Prediction(
@@ -33,9 +34,8 @@ def predicted(announced: Push, label: str = "ok", score: float = 0.95, **fields:
         prediction_label=label,
         prediction_score=score,
         predictions={label: score},
-        **fields,
     )
-    return push(prediction.to_json())
+    return push(replace(prediction, **optional).to_json())
 
 
 def rejected(announced: Push, reason: str) -> Push:
@@ -109,6 +109,7 @@ def test_the_cameras_metadata_is_kept_but_never_passes_for_ours(cloud: Cloud, mo
         "prediction-label": "mine",
         "error": "none",
         "decided-by": "me",
+        "claimed-until": "9999",
         "source": "",
     }
     assert move.deliver(predicted(announced, metadata=camera)).status == 200
@@ -119,6 +120,7 @@ def test_the_cameras_metadata_is_kept_but_never_passes_for_ours(cloud: Cloud, mo
     assert stored["source"].startswith("gs://inbound/")
     assert "error" not in stored
     assert "decided-by" not in stored
+    assert "claimed-until" not in stored
 
 
 def test_metadata_stays_within_the_limit_of_cloud_storage(cloud: Cloud, move: Function):
@@ -176,8 +178,6 @@ def test_even_where_the_new_name_is_taken_nothing_is_overwritten(cloud: Cloud, m
 
     again = cloud.upload("b.jpg", b"mine")
     source = source_uri("inbound", "b.jpg", generation_of(again))
-    from inspection.layout import names_in
-
     for name in names_in("ok", "b.jpg", generation_of(again), source):
         cloud.prediction.blob(name).upload_from_string(b"another's")
     assert move.deliver(predicted(again)).status == 503
@@ -206,11 +206,11 @@ def test_an_image_replaced_between_copy_and_delete_keeps_its_successor(cloud: Cl
     old = cloud.upload("a.jpg", b"old")
     successors: list[Push] = []
 
-    def replace(_: Call) -> None:
+    def upload_again(_: Call) -> None:
         if not successors:
             successors.append(cloud.upload("a.jpg", b"new"))
 
-    cloud.gate.after["storage.objects.rewrite"] = replace
+    cloud.gate.after["storage.objects.rewrite"] = upload_again
     assert move.deliver(predicted(old)).status == 200
     assert cloud.moved() == {"ok/a.jpg": b"old"}
     assert cloud.waiting() == ["a.jpg"]
@@ -225,7 +225,7 @@ def test_a_second_delivery_changes_nothing(cloud: Cloud, move: Function, lines: 
     assert move.deliver(message).status == 200
     assert move.deliver(message, attempt=attempt).status == 200
     assert cloud.moved() == {"ok/a.jpg": b"image"}
-    assert [line["outcome"] for line in lines()][0] == "moved"
+    assert next(line["outcome"] for line in lines()) == "moved"
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
@@ -303,7 +303,7 @@ def test_two_deliveries_at_the_same_time_make_one_copy(cloud: Cloud, move: Funct
     both_ask = threading.Barrier(2, timeout=10)
     cloud.gate.before["storage.objects.rewrite"] = lambda _: both_ask.wait()
     with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda attempt: move.deliver(message, attempt=attempt), attempts))
+        answers = list(pool.map(move.deliver, [{**message, "deliveryAttempt": attempt} for attempt in attempts]))
     assert [answer.status for answer in answers] == [200, 200]
     assert cloud.moved() == {"ok/a.jpg": b"image"}
     assert cloud.waiting() == []
@@ -376,25 +376,14 @@ def test_a_missing_prediction_bucket_is_no_missing_image(
     assert "never-made" in line["message"]
 
 
-def test_a_large_image_is_copied_in_several_calls(cloud: Cloud, move: Function, monkeypatch: pytest.MonkeyPatch):
-    """Cloud Storage answers a rewrite that takes long with a token to go on with; here the first answer is such."""
-    from google.cloud.storage import Client
-
+def test_a_large_image_is_copied_in_several_calls(cloud: Cloud, move: Function):
     announced = cloud.upload("a.jpg", b"image")
-    post, tokens = Client._post_resource, list[str | None]()
-
-    def in_two_calls(self: Client, path: str, data: Any, query_params: Any = None, **options: Any) -> Any:
-        tokens.append(query_params.get("rewriteToken"))
-        assert query_params["ifGenerationMatch"] == 0
-        assert data["metadata"]["prediction-label"] == "ok"
-        if len(tokens) == 1:
-            return {"totalBytesRewritten": "2", "objectSize": "5", "done": False, "rewriteToken": "go on"}
-        return post(self, path, data, query_params=query_params, **options)
-
-    monkeypatch.setattr(Client, "_post_resource", in_two_calls)
+    cloud.slowly.parts = 3
     assert move.deliver(predicted(announced)).status == 200
-    assert tokens == [None, "go on"]
+    assert cloud.slowly.tokens == [None, "part-1", "part-2"]
     assert cloud.moved() == {"ok/a.jpg": b"image"}
+    assert cloud.metadata("ok/a.jpg")["prediction-label"] == "ok"
+    assert cloud.waiting() == []
 
 
 def test_a_malformed_prediction_becomes_a_dead_letter_and_is_named(cloud: Cloud, move: Function, lines: Lines):
