@@ -26,6 +26,7 @@ class NewImage:
     size: int
     """Bytes."""
     content_type: str | None = None
+    content_encoding: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     """The camera's own metadata on the object."""
 
@@ -41,14 +42,16 @@ class NewImage:
             message = f"eventType is {event!r}; only OBJECT_FINALIZE announces an image"
             raise MalformedMessageError(message)
         resource = _json_object(data)
-        if resource.get("contentType") == "":
-            del resource["contentType"]
+        for key in ("contentType", "contentEncoding"):
+            if resource.get(key) == "":
+                del resource[key]
         return cls(
             bucket_name=_require(attributes, "bucketId", _text),
             image_name=_require(attributes, "objectId", _text),
             generation=_require(attributes, "objectGeneration", _whole_number),
             size=_require(resource, "size", _whole_number),
             content_type=_optional(resource, "contentType", _text),
+            content_encoding=_optional(resource, "contentEncoding", _text),
             metadata=_optional(resource, "metadata", _texts) or {},
         )
 
@@ -72,7 +75,8 @@ class Prediction:
     """Every label with its score."""
     error: str | None = None
     content_type: str | None = None
-    """Of the image. A rewrite that sets metadata keeps nothing else, so both travel with the message."""
+    """Of the image. A rewrite that sets metadata keeps nothing else, so all three travel with the message."""
+    content_encoding: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def to_json(self) -> bytes:
@@ -106,6 +110,7 @@ class Prediction:
             predictions=predictions,
             error=error,
             content_type=_optional(fields, "content_type", _text),
+            content_encoding=_optional(fields, "content_encoding", _text),
             metadata=_optional(fields, "metadata", _texts) or {},
         )
 

@@ -114,6 +114,8 @@ class Mover:
         copy.content_type = (
             prediction.content_type or mimetypes.guess_type(prediction.image_name)[0] or "application/octet-stream"
         )
+        if prediction.content_encoding is not None:
+            copy.content_encoding = prediction.content_encoding
         copy.metadata = _metadata(prediction, source)
         token: str | None = None
         try:

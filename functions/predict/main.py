@@ -136,6 +136,7 @@ def predict(event: CloudEvent) -> None:
         predictions=predictions,
         error=error,
         content_type=image.content_type,
+        content_encoding=image.content_encoding,
         metadata=image.metadata,
     )
     with steps.time("publish"):

@@ -1,5 +1,6 @@
 """What predict does with an announced image, and what it answers where it can do nothing."""
 
+import gzip
 import io
 import threading
 from collections.abc import Callable
@@ -115,6 +116,24 @@ def test_any_name_is_handled(cloud: Cloud, topic: Topic, predict: Function, move
         assert stored.endswith(".jpg")
     assert cloud.metadata(stored)["source"] == f"gs://inbound/{name}#{message['generation']}"
     assert cloud.waiting() == []
+
+
+def test_an_image_that_was_uploaded_compressed_stays_readable(
+    cloud: Cloud, model: Model, topic: Topic, predict: Function, move: Function
+):
+    """As `gcloud storage cp --gzip-local-all` does."""
+    jpeg = picture()
+    blob = cloud.inbound.blob("a.jpg")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(gzip.compress(jpeg), content_type="image/jpeg")
+    assert predict.deliver(cloud.announced[-1]).status == 200
+    assert model.asked == [jpeg]
+    [message] = topic.messages()
+    assert move.deliver(push(json_of(message))).status == 200
+    moved = cloud.prediction.get_blob("ok/a.jpg")
+    assert moved is not None
+    assert moved.content_encoding == "gzip"
+    assert moved.download_as_bytes() == jpeg
 
 
 def json_of(message: dict[str, Any]) -> bytes:
