@@ -21,17 +21,17 @@ from starlette.routing import Mount
 
 from inspection.model_id import parse_model_id
 from local.gate import Gate, RequestLog
-from local.grpc_door import PubSubProxy
 from local.http import serve
 from local.identity import IdentityMiddleware, identity_path
-from local.models.automl import RunningGrpcServer, prediction_service
+from local.models.automl import prediction_service
 from local.models.registry import ModelRegistry, RegisteredModel
 from local.models.training import TrainedModel, ready_model
 from local.models.vertex import prediction_routes
 from local.processes import CannotStartError
 from local.program import ProgramError, Stack, run_program
 from local.provider import NOT_RUN, LocalProvider
-from local.pubsub import PubSubEmulator
+from local.pubsub import PubSubEmulator, PubSubProxy
+from local.rpc import RunningGrpcServer
 from local.runner import ArchiveRunner, Program
 from local.storage.server import storage_app
 from local.storage.signing import Signers

@@ -1,10 +1,20 @@
-"""Google's own Pub/Sub emulator, started and stopped."""
+"""Google's own Pub/Sub emulator, and the way to it that knows who publishes."""
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
+import grpc
+from google.pubsub_v1.types import PublishRequest
+
+from local.gate import ApiError, Call, Gate
 from local.processes import CannotStartError, Guarded, free_port, wait_for_port
+from local.rpc import abort
+
+_PUBSUB: Final = "/google.pubsub.v1."
+_PUBLISH: Final = "/google.pubsub.v1.Publisher/Publish"
 
 HOW_TO_INSTALL = (
     "Google's Pub/Sub emulator is needed. Install the Google Cloud CLI (https://cloud.google.com/sdk/docs/install), a Java "
@@ -54,3 +64,41 @@ class PubSubEmulator:
     def stop(self) -> None:
         """End the emulator and its Java process."""
         self._process.stop()
+
+
+class PubSubProxy(grpc.GenericRpcHandler):
+    """Hands a publisher's calls on to the emulator, byte for byte. The emulator itself does not ask who calls."""
+
+    def __init__(self, identity: str, emulator: grpc.Channel, gate: Gate) -> None:
+        """Calls of `identity` go through `gate` to the `emulator`."""
+        self._identity = identity
+        self._emulator = emulator
+        self._gate = gate
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """Every unary method; subscriptions are pushed, no part pulls."""
+        method = handler_call_details.method
+        if not method.startswith(_PUBSUB):
+            return None
+        forward: Callable[..., bytes] = self._emulator.unary_unary(method)
+
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            call = self._call(method, request)
+            try:
+                self._gate.enter(call)
+                reply = forward(request, timeout=context.time_remaining())
+                self._gate.leave(call)
+            except ApiError as error:
+                abort(context, error)
+            except grpc.RpcError as error:
+                context.abort(error.code(), error.details() or "")  # pyright: ignore[reportAttributeAccessIssue]
+                raise
+            return reply
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def _call(self, method: str, request: bytes) -> Call:
+        if method == _PUBLISH:
+            topic = PublishRequest.deserialize(request).topic
+            return Call(identity=self._identity, method="pubsub.topics.publish", resource=topic)
+        return Call(identity=self._identity, method=method.removeprefix(_PUBSUB))

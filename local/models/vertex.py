@@ -19,32 +19,13 @@ from local.gate import ApiError, Call, Gate
 from local.identity import identity_of
 from local.models.features import UnreadablePictureError
 from local.models.registry import ModelRegistry, RegisteredModel
+from local.rpc import RefusedError, status_word
 
 PREDICT: Final = "aiplatform.endpoints.predict"
 MAX_REQUEST_BYTES = 1_500_000
 """Google says 1.5 MB, which is read strictly here."""
 DEFAULT_CONFIDENCE_THRESHOLD = 0.0
 DEFAULT_MAX_PREDICTIONS = 10
-
-_STATUS = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ALREADY_EXISTS",
-    412: "FAILED_PRECONDITION",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-
-
-class _RefusedError(ApiError):
-    """An error whose word in `status` is not the usual one of its code."""
-
-    def __init__(self, message: str, *, status: int = 400, word: str = "INVALID_ARGUMENT") -> None:
-        super().__init__(status, word, message)
 
 
 def prediction_routes(registry: ModelRegistry, *, gate: Gate) -> list[Route]:
@@ -57,7 +38,7 @@ def prediction_routes(registry: ModelRegistry, *, gate: Gate) -> list[Route]:
         try:
             return JSONResponse(await run_in_threadpool(_passed, registry, gate, call, body))
         except ApiError as error:
-            word = error.reason if isinstance(error, _RefusedError) else _STATUS.get(error.status, "UNKNOWN")
+            word = status_word(error)
             answer = {"error": {"code": error.status, "message": error.message, "status": word}}
             return JSONResponse(answer, status_code=error.status)
 
@@ -74,20 +55,20 @@ def _passed(registry: ModelRegistry, gate: Gate, call: Call, body: bytes) -> dic
 
 def _predict(registry: ModelRegistry, name: str, body: bytes) -> dict[str, Any]:
     if len(body) > MAX_REQUEST_BYTES:
-        raise _RefusedError(f"Request payload size exceeds the limit: {MAX_REQUEST_BYTES} bytes.")
+        raise RefusedError("INVALID_ARGUMENT", f"Request payload size exceeds the limit: {MAX_REQUEST_BYTES} bytes.")
     request = _object(body)
     instances = request.get("instances")
     if not isinstance(instances, list) or not instances:
-        raise _RefusedError('"instances" must be a list of at least one instance.')
+        raise RefusedError("INVALID_ARGUMENT", '"instances" must be a list of at least one instance.')
     given = request.get("parameters")
     parameters = cast("Mapping[str, Any]", given) if isinstance(given, dict) else {}
     threshold = _number(parameters, "confidenceThreshold", DEFAULT_CONFIDENCE_THRESHOLD, 0, 1)
     most = round(_number(parameters, "maxPredictions", DEFAULT_MAX_PREDICTIONS, 1, 1_000_000))
     found = registry.find(name)
     if found is None:
-        raise _RefusedError(f"Endpoint {name} does not exist.", status=404, word="NOT_FOUND")
+        raise RefusedError("NOT_FOUND", f"Endpoint {name} does not exist.")
     if not found.deployed:
-        raise _RefusedError(f"Endpoint {name} has no deployed model.", word="FAILED_PRECONDITION")
+        raise RefusedError("FAILED_PRECONDITION", f"Endpoint {name} has no deployed model.")
     parent = name.rpartition("/endpoints/")[0]
     model_id = _id(name)
     return {
@@ -105,11 +86,15 @@ def _predict(registry: ModelRegistry, name: str, body: bytes) -> dict[str, Any]:
 def _prediction(found: RegisteredModel, instance: object, place: int, threshold: float, most: int) -> dict[str, Any]:
     content = cast("Mapping[str, Any]", instance).get("content") if isinstance(instance, dict) else None
     if not isinstance(content, str) or not content:
-        raise _RefusedError(f"instances[{place}].content is missing; it must be a picture in base64.")
+        raise RefusedError(
+            "INVALID_ARGUMENT", f"instances[{place}].content is missing; it must be a picture in base64."
+        )
     try:
         scores = found.model.scores(base64.b64decode(content, validate=True))
     except (binascii.Error, UnreadablePictureError) as error:
-        raise _RefusedError(f"instances[{place}].content is no picture in base64: {error}") from error
+        raise RefusedError(
+            "INVALID_ARGUMENT", f"instances[{place}].content is no picture in base64: {error}"
+        ) from error
     kept = [(label, score) for label, score in scores.items() if score >= threshold][:most]
     return {
         "ids": [_id(found.name, label) for label, _ in kept],
@@ -122,16 +107,18 @@ def _object(body: bytes) -> Mapping[str, Any]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise _RefusedError(f"Invalid JSON payload received. {error}") from error
+        raise RefusedError("INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from error
     if not isinstance(value, dict):
-        raise _RefusedError("Invalid JSON payload received. It must be an object.")
+        raise RefusedError("INVALID_ARGUMENT", "Invalid JSON payload received. It must be an object.")
     return cast("Mapping[str, Any]", value)
 
 
 def _number(parameters: Mapping[str, Any], key: str, default: float, least: float, most: float) -> float:
     value = parameters.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise _RefusedError(f"parameters.{key} is {value!r}; allowed is a number from {least} to {most}.")
+        raise RefusedError(
+            "INVALID_ARGUMENT", f"parameters.{key} is {value!r}; allowed is a number from {least} to {most}."
+        )
     return float(value)
 
 

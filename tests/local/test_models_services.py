@@ -15,10 +15,11 @@ from starlette.applications import Starlette
 from local.gate import ApiError, Call, RequestLog
 from local.http import serve
 from local.identity import IdentityMiddleware, identity_path
-from local.models.automl import RunningGrpcServer, prediction_service
+from local.models.automl import prediction_service
 from local.models.registry import ModelRegistry, RegisteredModel
 from local.models.training import TrainedModel, train
 from local.models.vertex import MAX_REQUEST_BYTES, prediction_routes
+from local.rpc import RunningGrpcServer
 from local.samples import DEFECT, OK, samples
 
 MODEL = "projects/factory/locations/us-central1/models/ICN1234567890"
