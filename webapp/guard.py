@@ -22,7 +22,8 @@ from webapp.sign_in import SignIn
 PAGE_HEADER = "X-Review-Page"
 """Names one open page. A form, an image or a script of another site cannot send it."""
 
-HEALTH_PATH = "/healthz"
+HEALTH_PATH = "/health"
+"""Not `/healthz`: in front of Cloud Run and App Engine Google keeps some paths that end with z for itself."""
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 _log = structured_logger("review.guard")

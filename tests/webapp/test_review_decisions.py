@@ -203,3 +203,34 @@ def test_the_storage_out_of_order_is_told_apart_from_a_conflict(line: Line) -> N
     answer = anna.decide(picture)
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert line.names() == ["unclear/a.jpg"]
+
+
+def test_a_recorded_decision_that_is_not_filed_yet_counts_against_others(line: Line) -> None:
+    line.put("a.jpg")
+    anna, bert = line.page(), line.page(BERT, "page-of-bert")
+    [picture] = anna.pictures()
+    line.gate.before["storage.objects.move"] = fail()
+    anna.decide(picture, "defect")
+    for page, label in ((anna, "ok"), (bert, "ok"), (bert, "defect")):
+        problem = page.decide(picture, label).json()
+        assert (problem["code"], problem["by"], problem["label"]) == ("decided", ANNA, "defect")
+    assert line.names() == ["unclear/a.jpg"]
+    assert line.metadata("unclear/a.jpg")[layout.DECISION] == "defect"
+
+
+def test_a_move_that_comes_too_late_leaves_the_picture_to_who_has_it_now(line: Line) -> None:
+    line.put("a.jpg")
+    anna, bert = line.page(), line.page(BERT, "page-of-bert")
+    [picture] = anna.pictures()
+    berts: list[dict[str, object]] = []
+
+    def others_turn() -> None:
+        line.clock.pass_by(minutes=3)
+        berts.extend(bert.pictures())
+
+    line.gate.before["storage.objects.move"] = others_turn
+    answer = anna.decide(picture)
+    assert (answer.status_code, answer.json()["code"], answer.json()["by"]) == (409, "claimed", BERT)
+    assert len(berts) == 1
+    assert bert.decide(berts[0], "defect").status_code == 200
+    assert line.names() == ["human_decided/defect_a.jpg"]

@@ -76,7 +76,7 @@ def test_other_methods_change_nothing(line: Line, method: str) -> None:
     assert answer.status_code == 405
 
 
-@pytest.mark.parametrize("path", ["/", "/api/session", "/api/nothing", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/api/session", "/api/nothing", "/health"])
 def test_every_answer_carries_the_security_headers(line: Line, path: str, storage_address: str) -> None:
     for headers in (line.page().headers, {}):
         answer = line.client.get(path, headers=headers)
@@ -96,7 +96,7 @@ def test_what_the_api_answers_is_not_kept(line: Line) -> None:
 
 
 def test_health_says_nothing(line: Line) -> None:
-    answer = line.client.get("/healthz")
+    answer = line.client.get("/health")
     assert (answer.status_code, answer.content) == (204, b"")
 
 

@@ -109,7 +109,7 @@ def test_a_misconfigured_app_serves_nobody_and_says_why_in_its_log(
 ) -> None:
     headers = {IAP_HEADER: "x", "X-Appengine-User-Email": "anna@example.com"}
     with TestClient(main.app_for(environment), headers=headers) as client:
-        for path in ("/", "/api/session", "/api/queue", "/healthz", "/assets/x.js"):
+        for path in ("/", "/api/session", "/api/queue", "/health", "/assets/x.js"):
             for answer in (client.get(path), client.post(path, json={})):
                 assert (answer.status_code, answer.json()["code"]) == (503, "misconfigured")
                 assert "anna" not in answer.text
@@ -121,6 +121,6 @@ def test_a_misconfigured_app_serves_nobody_and_says_why_in_its_log(
 def test_the_deployed_app_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch, storage_address: str) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_address)
     with TestClient(main.app_for(DEVELOPMENT), base_url="http://127.0.0.1:8080") as client:
-        assert client.get("/healthz").status_code == 204
+        assert client.get("/health").status_code == 204
         answer = client.get("/api/session")
     assert (answer.status_code, answer.json()["reviewer"]) == (200, "anna@example.com")
