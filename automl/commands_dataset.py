@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from automl.dataset import Catalogue, Findings, Report
-from automl.dataset_sources import Folders, bucket_pictures, decided_pictures, local_pictures
+from automl.dataset_sources import Folders, bucket_pictures, decided_pictures, local_pictures, parse_time
 from automl.import_file import Format, write
 from automl.split import Set, Shares
 from inspection.command.progress import counting
@@ -108,7 +108,8 @@ def prepare(
                 if local
                 else bucket_pictures(storage_client().bucket(bucket_name), prefix, folders, report, progress=progress)
             )
-        catalogue.check(report, shares, multi_label=multi_label)
+        with Console(stderr=True).status("Checking"):
+            catalogue.check(report, shares, multi_label=multi_label)
         _print_report(report)
         if report.problems:
             _refuse()
@@ -166,7 +167,8 @@ def decisions(
     with _told_errors(), Catalogue() as catalogue:
         with counting("Listing decisions") as progress:
             catalogue.add(decided_pictures(storage_client().bucket(bucket_name), start, report, progress=progress))
-        catalogue.check(report, shares, multi_label=False, adding=adding)
+        with Console(stderr=True).status("Checking"):
+            catalogue.check(report, shares, multi_label=False, adding=adding)
         _print_report(report)
         if report.problems:
             _refuse()
@@ -226,15 +228,12 @@ def _check_out(out: str) -> None:
 
 
 def _time(since: str | None) -> datetime | None:
-    if since is None:
-        return None
-    try:
-        time = datetime.fromisoformat(since)
-    except ValueError:
+    time = parse_time(since) if since is not None else None
+    if since is not None and time is None:
         raise typer.BadParameter(
             f"{since!r} is no time: give a date (2026-11-01) or a time (2026-11-01T06:00+01:00)", param_hint="--since"
-        ) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+        )
+    return time
 
 
 @contextmanager
@@ -290,7 +289,10 @@ def _write_out(catalogue: Catalogue, out: str, prefix: str, *, form: Format, mul
     folder = None if to_bucket else Path(out).parent
     with tempfile.TemporaryDirectory(prefix=".import-", dir=folder) as scratch:
         file = Path(scratch) / "import"
-        with file.open("w", encoding="utf-8", newline="") as text:
+        with (
+            file.open("w", encoding="utf-8", newline="") as text,
+            Console(stderr=True).status("Writing the import file"),
+        ):
             write(catalogue.rows(prefix), text, form=form, multi_label=multi_label)
         if to_bucket:
             bucket, name = split_uri(out)

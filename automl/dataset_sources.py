@@ -166,7 +166,7 @@ def decided_pictures(
             report.warnings.add(NO_DECISION, f"{name} (no {', '.join(missing)})")
             continue
         if since:
-            decided_at = _time(metadata[DECIDED_AT])
+            decided_at = parse_time(metadata[DECIDED_AT])
             if decided_at is None:
                 report.warnings.add(NO_DECISION, f"{name} ({DECIDED_AT} is {metadata[DECIDED_AT]!r}, no time)")
                 continue
@@ -267,7 +267,8 @@ def _content(blob: storage.Blob) -> str:
     return blob.md5_hash or f"{blob.crc32c} {blob.size}"
 
 
-def _time(text: str) -> datetime | None:
+def parse_time(text: str) -> datetime | None:
+    """A date or a time; without an offset it is UTC. None if it is neither."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

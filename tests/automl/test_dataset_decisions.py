@@ -1,5 +1,7 @@
 import csv
 import io
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,16 @@ def test_what_has_no_decision_is_listed_and_left_out(run: Run, decided: storage.
     assert len(lines(out)) == 20
 
 
+@pytest.fixture
+def in_tokyo() -> Iterator[None]:
+    """The machine's own zone must not count."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("since", "days"),
     [
@@ -75,6 +87,7 @@ def test_what_has_no_decision_is_listed_and_left_out(run: Run, decided: storage.
         ("2026-11-05T10:00:00+02:00", 6),
     ],
 )
+@pytest.mark.usefixtures("in_tokyo")
 def test_since(run: Run, decided: storage.Bucket, tmp_path: Path, since: str, days: int):
     out = tmp_path / "decisions.csv"
     words = ("dataset", "decisions", "gs://predictions", "--since", since, "--out", out)

@@ -69,7 +69,11 @@ def test_a_name_copied_from_a_mac_keeps_its_place():
 
 def test_places_are_the_same_in_every_version():
     # What these say is in users' import files; another hash would move their pictures between sets.
-    assert [round(place(name), 6) for name in ("1.jpg", "cast_def_0_7.jpeg")] == [0.297951, 0.914419]
+    assert [round(place(name), 6) for name in ("1.jpg", "cast_def_0_7.jpeg", "gr\u00f6\u00dfe.png")] == [
+        0.297951,
+        0.914419,
+        0.677547,
+    ]
 
 
 # No object's name has a carriage return.

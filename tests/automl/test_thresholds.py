@@ -159,6 +159,19 @@ def test_the_strictest_of_equal_thresholds_in_few_decimals():
     assert choose(Outcomes(separated(40, 5), cheap, defects=["defect"]), now).thresholds == {"defect": 0.9, "ok": 0.6}
 
 
+def test_as_many_decimals_as_the_decision_needs():
+    pictures = [
+        EvaluatedPicture(name="x", labels=(label,), scores={"ok": score, "defect": 1 - score})
+        for label, score in (("ok", 0.90347), ("defect", 0.90339))
+        for _ in range(40)
+    ]
+    costs = Costs(escaped_defect=1000, false_reject=10, reviewer_minute=1)
+    outcomes = Outcomes(Evaluation("m", ("defect", "ok"), tuple(pictures)), costs, defects=["defect"])
+    choice = choose(outcomes, Thresholds(labels=("defect", "ok"), common=0.8))
+    assert choice.thresholds == {"ok": 0.9034}
+    assert choice.expected.escaped == 0
+
+
 def test_where_reviewing_is_free_everything_is_reviewed():
     free = Costs(escaped_defect=1, false_reject=1, reviewer_minute=0)
     now = Thresholds(labels=("defect", "ok"), common=0.8)

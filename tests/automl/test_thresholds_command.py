@@ -88,9 +88,9 @@ def test_plots(run: Run, project: Path):
         colours = picture.convert("RGB").getcolors(1 << 20)
         assert colours
         assert {(11, 83, 148), (180, 95, 6)} <= {colour for _, colour in colours}
-    before = Path("t.svg").read_bytes()
-    run("model", "thresholds", "evaluation.json", *COSTS, "--plot", "t.svg")
-    assert Path("t.svg").read_bytes() == before
+    # The same figures give the same bytes.
+    drawing = Path("t.svg").read_text()
+    assert drawing[drawing.index("<svg") :] in page
 
 
 def test_other_labels(run: Run, project: Path):
