@@ -23,7 +23,7 @@ PAGE_HEADER = "X-Review-Page"
 """Names one open page. A form, an image or a script of another site cannot send it."""
 
 HEALTH_PATH = "/health"
-"""Not `/healthz`: in front of Cloud Run and App Engine Google keeps some paths that end with z for itself."""
+"""Not `/healthz`: Cloud Run keeps some paths that end with z for itself."""
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 _log = structured_logger("review.guard")
