@@ -202,6 +202,20 @@ def test_a_resumable_upload_in_one_request_or_of_a_size_known_at_last(
     assert bucket.blob("x").download_as_bytes() == b"c" * QUANTUM
 
 
+def test_a_request_that_is_sent_again_while_the_first_runs_does_no_harm(
+    bucket: storage.Bucket, local_storage: LocalStorage
+):
+    data = PICTURE * 300  # 3 MB: several blocks
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            upload = Resumable(local_storage.url, bucket)
+            sent = [pool.submit(upload.put, f"bytes 0-{len(data) - 1}/{len(data)}", data) for _ in range(6)]
+            answers = [future.result() for future in sent]
+            assert {answer.status_code for answer in answers} == {200}
+            assert len({answer.json()["generation"] for answer in answers}) == 1
+            assert bucket.blob("x").download_as_bytes() == data
+
+
 def test_a_cancelled_or_wrong_resumable_upload_leaves_nothing(bucket: storage.Bucket, local_storage: LocalStorage):
     upload = Resumable(local_storage.url, bucket)
     assert requests.delete(upload.location, timeout=10).status_code == 499
