@@ -55,13 +55,11 @@ export function Page({ work, api }: { work: Work; api: Api }) {
 
   /** Does what the keys said, one picture at a time, each when it is before the reader's eyes. */
   const pump = useCallback(() => {
-    while (early.current.length) {
-      const { command, at } = early.current[0] ?? { command: { kind: "dismiss" }, at: 0 };
-      const late = performance.now() - at > KEY_WAITS_MS;
-      const able = command.kind === "skip" ? review.skippable(work.read()) : review.decidable(work.read());
-      if (!able && !late && review.shown(work.read())?.image === "ready") return;
+    for (let next = early.current[0]; next; next = early.current[0]) {
+      const late = performance.now() - next.at > KEY_WAITS_MS;
+      if (!late && review.arriving(work.read())) return;
       early.current.shift();
-      if (able && !late) apply(command);
+      if (!late) apply(next.command);
     }
   }, [apply, work]);
 
@@ -120,7 +118,7 @@ export function Page({ work, api }: { work: Work; api: Api }) {
   }, [waiting]);
 
   return (
-    <main className="page">
+    <main className="page" data-unsent={state.outbox.length}>
       <h1 className="spoken">Review</h1>
       <p className="spoken" role="status" aria-live="polite" aria-atomic="true">
         {state.spoken}

@@ -97,10 +97,19 @@ export const percent = (score: number | null): string => (score === null ? "" : 
 
 export const shown = (state: State): Held | undefined => state.queue[0];
 
-/** Whether a key may decide: only on a picture that the reviewer has before the eyes, and still holds. */
+/** Whether there is a picture to decide on: loaded, and still held. */
+const presentable = (held: Held | undefined): held is Held => held?.image === "ready" && !held.expired;
+
+/** Whether a key may decide: only on a picture that the reviewer has before the eyes. */
 export function decidable(state: State): boolean {
   const held = shown(state);
-  return held !== undefined && held.image === "ready" && !held.expired && state.painted === held.key;
+  return presentable(held) && state.painted === held.key;
+}
+
+/** Whether the next frame brings a picture before the reviewer's eyes. */
+export function arriving(state: State): boolean {
+  const held = shown(state);
+  return presentable(held) && state.painted !== held.key;
 }
 
 /** A picture that cannot be seen can be skipped all the same. */

@@ -1,0 +1,51 @@
+"""The review page in a real Chromium, on the real review app, on the local storage server."""
+
+import os
+from collections.abc import Generator
+from itertools import count
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from local.storage.store import ObjectStore
+from tests.browser.review_desk import Desk, MissingError, build_page, new_desk, open_browser
+from tests.webapp.review_line import WatchedGate, storage_server
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Generator[Browser]:
+    with sync_playwright() as playwright:
+        try:
+            browser = open_browser(playwright)
+        except MissingError as missing:
+            pytest.skip(str(missing))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def built_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        return build_page(tmp_path_factory.mktemp("page"))
+    except MissingError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def page_storage(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    folder = tmp_path_factory.mktemp("storage")
+    with ObjectStore(folder) as store, storage_server(store, WatchedGate()) as address:
+        yield address
+
+
+@pytest.fixture
+def desk(page_storage: str, built_page: Path) -> Generator[Desk]:
+    with (
+        patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": page_storage}),
+        new_desk(page_storage, f"reviewed-{next(_numbers)}", built_page) as desk,
+    ):
+        yield desk
