@@ -216,6 +216,8 @@ def start(target: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPa
     """Start a function as its server does, from its own `main.py`."""
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
+    # Each function sets this itself; what another one left in this process must not help it.
+    monkeypatch.delenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", raising=False)
     for key in ("FUNCTION_TARGET", "FUNCTION_SIGNATURE_TYPE"):  # the framework sets them
         monkeypatch.setenv(key, "")
     app = functions_framework.create_app(target, str(ROOT / "functions" / target / "main.py"))
