@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,16 +21,18 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from inspection.model_id import parse_model_id
-from local.gate import Gate, RequestLog
+from local.front import Front
+from local.gate import ApiError, Call, Gate, RequestLog
 from local.http import serve
 from local.identity import IdentityMiddleware, identity_path
 from local.models.automl import prediction_service
 from local.models.registry import ModelRegistry, RegisteredModel
 from local.models.training import TrainedModel, ready_model
 from local.models.vertex import prediction_routes
+from local.permissions import PUBLISH, Binding, PermissionGate, Permissions, UnknownGrantError
 from local.processes import CannotStartError
 from local.program import ProgramError, Stack, run_program
-from local.provider import NOT_RUN, LocalProvider
+from local.provider import NOT_RUN, PUBSUB_AGENT, STORAGE_AGENT, LocalProvider
 from local.pubsub import PubSubEmulator, PubSubProxy
 from local.rpc import RunningGrpcServer
 from local.runner import ArchiveRunner, Program
@@ -48,11 +51,19 @@ PUBLISH_SECONDS = 10
 class LocalCloud:
     """The running cloud. A context manager that stops everything it started."""
 
-    def __init__(self, home: Path, *, gate: Gate | None = None) -> None:
-        """Keep what only this run needs in `home`, which is emptied at the start; every call passes `gate`."""
+    def __init__(self, home: Path, *, gate: Gate | None = None, config: Mapping[str, object] | None = None) -> None:
+        """A cloud that is not running yet.
+
+        Args:
+            home: keeps what only this run needs; emptied at the start.
+            gate: passed by every call that the program's bindings permit.
+            config: keys of the stack, without their namespace, whose values are to be others than in its file.
+        """
         self._home = home
         self._stack = ExitStack()
         self._gate = gate or RequestLog()
+        self._config = config or {}
+        self.permissions = Permissions("")
         self.project = ""
         self.storage_url = ""
         self.pubsub_address = ""
@@ -66,7 +77,10 @@ class LocalCloud:
         """
         self._take_home()
         stack = Stack.read(STACK)
+        others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
+        stack = replace(stack, config={**stack.config, **others})
         self.project = stack.config["gcp:project"]
+        self.permissions = Permissions(self.project)
         say("Google's Pub/Sub emulator")
         emulator = PubSubEmulator(self._home)
         self._stack.callback(emulator.stop)
@@ -85,7 +99,7 @@ class LocalCloud:
         subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
 
         say("Cloud Storage and the models")
-        self._serve(models, publisher)
+        front = self._serve(models, publisher)
         runner = ArchiveRunner(
             home=self._home,
             environments=CACHE / "packages",
@@ -102,15 +116,32 @@ class LocalCloud:
             publisher=publisher,
             subscriber=subscriber,
             runner=runner,
+            permissions=self.permissions,
+            front=front,
         )
+        self._provider = provider
         try:
             self.outputs = run_program(stack, provider).outputs
-        except ProgramError as error:
+        except (ProgramError, UnknownGrantError, ApiError) as error:
             raise CannotStartError(str(error)) from error
-        self.bindings = provider.bindings
+        if without := provider.apply_dead_letters():
+            say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
         say(f"not run on one machine: {_listed(provider.not_run)}")
         runner.wait()
         self._write_state()
+
+    @contextmanager
+    def without(self, *bindings: Binding) -> Generator[None]:
+        """Let the block run while these are not granted."""
+        for binding in bindings:
+            self.permissions.revoke(binding)
+        self._provider.apply_dead_letters()
+        try:
+            yield
+        finally:
+            for binding in bindings:
+                self.permissions.grant(binding)
+            self._provider.apply_dead_letters()
 
     def storage_client(self) -> storage.Client:
         """A client that speaks as the engineer at the machine."""
@@ -192,17 +223,24 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         state = {"pid": os.getpid(), "storageUrl": self.storage_url, "project": self.project, "outputs": self.outputs}
         (self._home / STATE_FILE).write_text(json.dumps(state))
 
-    def _serve(self, models: ModelRegistry, publisher: pubsub_v1.PublisherClient) -> None:
+    def _serve(self, models: ModelRegistry, publisher: pubsub_v1.PublisherClient) -> Front:
         def publish(topic: str, data: bytes, attributes: dict[str, str]) -> None:
+            call = Call(identity=STORAGE_AGENT, method=PUBLISH, resource=topic)
+            self._gate.enter(call)
             publisher.publish(topic, data, **attributes).result(PUBLISH_SECONDS)
+            self._gate.leave(call)
 
         store = ObjectStore(self._home / "storage")
         self._stack.callback(store.close)
+        self._gate = PermissionGate(self.permissions, self._gate, exists=store.exists)
+        front = Front(self._gate, self.permissions, pubsub_agent=PUBSUB_AGENT)
         buckets = storage_app(store, gate=self._gate, publish=publish, signers=Signers())
-        app = Starlette(routes=[*prediction_routes(models, gate=self._gate), Mount("/", buckets)])
+        models_routes = prediction_routes(models, gate=self._gate)
+        app = Starlette(routes=[*models_routes, *front.routes(), Mount("/", buckets)])
         server = serve(IdentityMiddleware(app))
         self._stack.callback(server.stop)
-        self.storage_url = server.url
+        self.storage_url = front.url = server.url
+        return front
 
     def _surroundings(self, identity: str, emulator: grpc.Channel, models: ModelRegistry) -> dict[str, str]:
         """Where the clients of a deployed program find the cloud; each identity has addresses of its own."""

@@ -33,6 +33,8 @@ class Call:
     destination_bucket: str | None = None
     destination_object: str | None = None
     """Of a rewrite, copy or move, whose source `bucket` and `object` are."""
+    only_if_absent: bool = False
+    """Whether the call fails, by its own precondition, rather than overwrite an object."""
     resource: str | None = None
     """What the call is about where that is no bucket: a topic, a model, a service account."""
 

@@ -19,6 +19,13 @@ def identity_path(identity: str | None) -> str:
     return "" if identity is None else f"/as/{quote(identity, safe='@')}"
 
 
+def as_identity(url: str, identity: str | None) -> str:
+    """The same address on this machine, used by this identity."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host}{identity_path(identity)}{slash}{path}"
+
+
 class IdentityMiddleware:
     """Takes `/as/<identity>` off the path and keeps it for :func:`identity_of` and :func:`base_url`.
 

@@ -7,38 +7,30 @@ that the program declares is skipped silently.
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pulumi
 from google.cloud import pubsub_v1, storage
 from google.protobuf import duration_pb2
 
+from local.front import Front
+from local.gate import ApiError
+from local.identity import as_identity
+from local.permissions import CONSUME, PUBLISH, Binding, Need, Permissions
+
 PROJECT_NUMBER = "123456789012"
+STORAGE_AGENT = f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
+PUBSUB_AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
 
 Inputs = Mapping[str, Any]
 Outputs = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Binding:
-    """One role, granted to one member on one resource."""
-
-    name: str
-    """The Pulumi resource's name."""
-    kind: str
-    """What it is granted on: bucket, topic, project..."""
-    resource: str
-    role: str
-    member: str
-    condition: str | None = None
-
-
 class Runner(Protocol):
     """What can start a declared program."""
 
-    def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Inputs) -> str:
-        """Start a function from its archive; returns its address."""
+    def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Inputs) -> int:
+        """Start a function from its archive; returns the port that it listens on."""
         ...
 
 
@@ -84,15 +76,19 @@ class LocalProvider(pulumi.runtime.Mocks):
         publisher: pubsub_v1.PublisherClient,
         subscriber: pubsub_v1.SubscriberClient,
         runner: Runner,
+        permissions: Permissions,
+        front: Front,
     ) -> None:
-        """The clients speak as the engineer at the machine."""
+        """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`."""
         self._project = project
         self._storage = storage_client
         self._publisher = publisher
         self._subscriber = subscriber
         self._runner = runner
+        self._permissions = permissions
+        self._front = front
         self._lock = threading.Lock()
-        self.bindings: list[Binding] = []
+        self._dead_letters: dict[str, dict[str, Any]] = {}
         self.not_run: dict[str, int] = {}
         """What was declared and changes nothing here: reason and how often."""
         self.failures: list[Exception] = []
@@ -122,8 +118,8 @@ class LocalProvider(pulumi.runtime.Mocks):
         invoke = args.token
         project: str = args.args.get("project") or args.args.get("projectId") or self._project
         if invoke == "gcp:storage/getProjectServiceAccount:getProjectServiceAccount":
-            email = f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
-            return {"emailAddress": email, "member": f"serviceAccount:{email}", "id": email, "project": project}
+            member = f"serviceAccount:{STORAGE_AGENT}"
+            return {"emailAddress": STORAGE_AGENT, "member": member, "id": STORAGE_AGENT, "project": project}
         if invoke == "gcp:organizations/getProject:getProject":
             return {"number": PROJECT_NUMBER, "projectId": project, "id": f"projects/{project}", "name": project}
         error = UnknownResourceError(f"the local cloud does not know the invoke {invoke!r}: add it to {__name__}")
@@ -159,8 +155,7 @@ class LocalProvider(pulumi.runtime.Mocks):
             member=args.inputs["member"],
             condition=condition["expression"] if condition else None,
         )
-        with self._lock:
-            self.bindings.append(binding)
+        self._permissions.grant(binding)
         return f"{binding.resource}/{binding.role}/{binding.member}", dict(args.inputs)
 
     def _service_identity(self, inputs: Inputs) -> tuple[str, Outputs]:
@@ -187,6 +182,12 @@ class LocalProvider(pulumi.runtime.Mocks):
     def _notification(self, inputs: Inputs) -> tuple[str, Outputs]:
         topic = inputs["topic"].removeprefix("//pubsub.googleapis.com/")
         _, project, _, topic_name = topic.split("/")
+        if not self._permissions.allows(f"serviceAccount:{STORAGE_AGENT}", Need(permission=PUBLISH, resource=topic)):
+            message = (
+                f"The service account '{STORAGE_AGENT}' does not have permission to publish messages to the Cloud "
+                f"Pub/Sub topic '{inputs['topic']}', or that topic does not exist."
+            )
+            raise ApiError(403, "forbidden", message)
         notification = self._storage.bucket(inputs["bucket"]).notification(
             topic_name=topic_name,
             topic_project=project,
@@ -209,19 +210,43 @@ class LocalProvider(pulumi.runtime.Mocks):
         if "ackDeadlineSeconds" in inputs:
             request["ack_deadline_seconds"] = int(inputs["ackDeadlineSeconds"])
         if push := inputs.get("pushConfig"):
-            request["push_config"] = {"push_endpoint": push["pushEndpoint"]}
+            account: str | None = (push.get("oidcToken") or {}).get("serviceAccountEmail")
+            request["push_config"] = {"push_endpoint": as_identity(push["pushEndpoint"], account)}
         if retry := inputs.get("retryPolicy"):
             request["retry_policy"] = {
                 "minimum_backoff": _duration(retry["minimumBackoff"]),
                 "maximum_backoff": _duration(retry["maximumBackoff"]),
             }
         if dead := inputs.get("deadLetterPolicy"):
-            request["dead_letter_policy"] = {
+            # Its grants come later: :meth:`apply_dead_letters`.
+            self._dead_letters[path] = {
                 "dead_letter_topic": self._topic_path(dead["deadLetterTopic"]),
                 "max_delivery_attempts": int(dead["maxDeliveryAttempts"]),
             }
         self._subscriber.create_subscription(request=request)
         return path, {}
+
+    def apply_dead_letters(self) -> list[str]:
+        """Let each subscription keep dead letters if Pub/Sub's agent has the two permissions for it now.
+
+        Without them Google goes on delivering and never forwards, which is what the emulator does with a subscription
+        that has no policy. Returns the paths of the subscriptions that keep none.
+        """
+        member, without = f"serviceAccount:{PUBSUB_AGENT}", list[str]()
+        for path, policy in self._dead_letters.items():
+            needs = (
+                Need(permission=PUBLISH, resource=policy["dead_letter_topic"]),
+                Need(permission=CONSUME, resource=path),
+            )
+            subscription: dict[str, Any] = {"name": path}
+            if all(self._permissions.allows(member, need) for need in needs):
+                subscription["dead_letter_policy"] = policy
+            else:
+                without.append(path)
+            self._subscriber.update_subscription(
+                request={"subscription": subscription, "update_mask": {"paths": ["dead_letter_policy"]}}
+            )
+        return without
 
     def _topic_path(self, topic: str) -> str:
         return topic if topic.startswith("projects/") else f"projects/{self._project}/topics/{topic}"
@@ -230,13 +255,15 @@ class LocalProvider(pulumi.runtime.Mocks):
         build, service = inputs["buildConfig"], inputs["serviceConfig"]
         source = build["source"]["storageSource"]
         archive = self._storage.bucket(source["bucket"]).blob(source["object"]).download_as_bytes()
-        address = self._runner.start_function(
+        port = self._runner.start_function(
             inputs["name"], archive=archive, entry_point=build["entryPoint"], service=service
         )
         path = f"projects/{self._project}/locations/{inputs['location']}"
+        resource = f"{path}/services/{inputs['name']}"
+        address = self._front.open(inputs["name"], resource=resource, port=port, seconds=int(service["timeoutSeconds"]))
         outputs = {
             "url": address,
-            "serviceConfig": {**service, "uri": address, "service": f"{path}/services/{inputs['name']}"},
+            "serviceConfig": {**service, "uri": address, "service": resource},
         }
         return f"{path}/functions/{inputs['name']}", outputs
 

@@ -53,8 +53,8 @@ class ArchiveRunner:
         self._install_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self.programs: dict[str, Program] = {}
 
-    def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Mapping[str, Any]) -> str:
-        """Start a gen 2 function as Google's buildpack does; returns its address."""
+    def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Mapping[str, Any]) -> int:
+        """Start a gen 2 function as Google's buildpack does; returns the port that it listens on."""
         folder = self._unpack(name, archive)
         environment = self._install(folder)
         # The port is read from PORT, as in the cloud.
@@ -100,7 +100,7 @@ class ArchiveRunner:
         environment: Path,
         identity: str,
         variables: Mapping[str, str],
-    ) -> str:
+    ) -> int:
         port = free_port()
         env = {
             "PATH": f"{environment / 'bin'}:/usr/bin:/bin",
@@ -116,7 +116,7 @@ class ArchiveRunner:
         self.programs[name] = Program(
             name=name, folder=folder, python=str(environment / "bin" / "python"), env=env, port=port, process=process
         )
-        return f"http://127.0.0.1:{port}"
+        return port
 
     def _unpack(self, name: str, archive: bytes) -> Path:
         folder = self._home / "deployed" / name

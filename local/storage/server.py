@@ -193,7 +193,12 @@ class _Ask:
         return cast("Fields", value)
 
     def call(self, method: str, **about: str | None) -> Call:
-        return Call(identity=identity_of(self.request.scope), method=method, **about)
+        return Call(
+            identity=identity_of(self.request.scope),
+            method=method,
+            only_if_absent=self.query("ifGenerationMatch") == "0",
+            **about,
+        )
 
     def answer(self, resource: Resource) -> Response:
         fields = self.query("fields")

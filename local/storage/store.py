@@ -409,6 +409,11 @@ class ObjectStore:
         """A place for the bytes of an upload."""
         return Content(self._contents / secrets.token_hex(16))
 
+    def exists(self, bucket: str, name: str) -> bool:
+        """Whether there is such an object now."""
+        with self._lock:
+            return self._find(bucket, name) is not None
+
     def check_insert(self, bucket: str, name: str, preconditions: Preconditions) -> None:
         """Whether an upload could begin now; :meth:`insert` decides.
 

@@ -18,6 +18,8 @@ from inspection.layout import SOURCE
 from local.cloud import LocalCloud
 from local.demo import wait_for_landing
 from local.gate import Call, RequestLog
+from local.permissions import INVOKE
+from local.provider import STORAGE_AGENT
 from local.runner import Program
 from local.samples import samples
 
@@ -91,7 +93,8 @@ def requests_table(log: RequestLog, count: int) -> Table:
     """The requests for an image, by part and method."""
     counts: Counter[tuple[str, str]] = Counter()
     for (identity, method), number in log.counts().items():
-        if identity:
+        # Less the requests that Google makes itself: notifications and pushes.
+        if identity and identity != STORAGE_AGENT and method != INVOKE:
             counts[identity.partition("@")[0], method] += number
     table = Table("part", "request", "for an image", title="Requests")
     for (part, method), number in sorted(counts.items()):

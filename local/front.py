@@ -1,0 +1,96 @@
+"""What stands in front of every started function, as Cloud Run does: it asks IAM who may call, then hands the call on.
+
+Pub/Sub's emulator pushes without a token. So each subscription is given an address that says whom its declared
+`oidcToken` would say (:func:`local.identity.as_identity`); the token itself is Google's to make and to check. Absent
+as well: ingress settings, as everything here comes from the same machine.
+"""
+
+import http.client
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from local.gate import ApiError, Call, Gate
+from local.http import HOST
+from local.identity import identity_of
+from local.permissions import ANONYMOUS, INVOKE, SIGN_PUSH, Need, Permissions, account_name
+
+# No bucket has a name of two characters, so that this takes no object's address.
+_PREFIX: Final = "/fn/"
+_NOT_PASSED_ON: Final = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Service:
+    resource: str
+    port: int
+    seconds: int
+
+
+class Front:
+    """The public addresses of the functions."""
+
+    def __init__(self, gate: Gate, permissions: Permissions, *, pubsub_agent: str) -> None:
+        """`pubsub_agent` is the account that makes the tokens of pushes."""
+        self._gate = gate
+        self._permissions = permissions
+        self._pubsub_agent = pubsub_agent
+        self._services: dict[str, _Service] = {}
+        self.url = ""
+        """Where :meth:`routes` are served; needed before :meth:`open`."""
+
+    def open(self, name: str, *, resource: str, port: int, seconds: int) -> str:
+        """The public address of a function that listens on `port` and may take so many seconds for an answer."""
+        self._services[name] = _Service(resource=resource, port=port, seconds=seconds)
+        return f"{self.url}{_PREFIX}{name}"
+
+    def routes(self) -> list[Route]:
+        """For an application behind :class:`local.identity.IdentityMiddleware`."""
+        return [Route(f"{_PREFIX}{{service}}", self._answer, methods=["GET", "POST"])]
+
+    async def _answer(self, request: Request) -> Response:
+        service = self._services.get(request.path_params["service"])
+        if service is None:
+            return Response("Page not found", HTTPStatus.NOT_FOUND)
+        body = await request.body()
+        headers = {name: value for name, value in request.headers.items() if name not in _NOT_PASSED_ON}
+        return await run_in_threadpool(
+            self._call, service, identity_of(request.scope), request.method, body=body, headers=headers
+        )
+
+    def _call(
+        self, service: _Service, identity: str | None, method: str, *, body: bytes, headers: Mapping[str, str]
+    ) -> Response:
+        call = Call(identity=identity or ANONYMOUS, method=INVOKE, resource=service.resource)
+        try:
+            if identity is not None:
+                self._permissions.require(
+                    self._pubsub_agent, Need(permission=SIGN_PUSH, resource=account_name(identity))
+                )
+            self._gate.enter(call)
+            response = _forward(service, method, body, headers)
+            self._gate.leave(call)
+        except ApiError as error:
+            return Response(error.message, error.status)
+        return response
+
+
+def _forward(service: _Service, method: str, body: bytes, headers: Mapping[str, str]) -> Response:
+    connection = http.client.HTTPConnection(HOST, service.port, timeout=service.seconds)
+    try:
+        connection.request(method, "/", body, dict(headers))
+        answer = connection.getresponse()
+        return Response(answer.read(), answer.status, media_type=answer.headers.get("content-type"))
+    except TimeoutError:
+        return Response("upstream request timeout", HTTPStatus.GATEWAY_TIMEOUT)
+    except (OSError, http.client.HTTPException) as error:
+        # As Cloud Run says when an instance ends in the middle of a request.
+        return Response(f"the connection to the instance had an error: {error}", HTTPStatus.SERVICE_UNAVAILABLE)
+    finally:
+        connection.close()
