@@ -27,14 +27,16 @@ lint: setup  ## style and types
 	@$(RUN)ruff check .
 	@$(RUN)basedpyright
 
-bench: setup  ## measure: requests and seconds for an image, import times
+bench: setup  ## measure: requests and seconds for an image, cost of a page of the queue, import times
 	@$(RUN)python -m tests.benchmarks.pipeline
+	@$(RUN)python -m tests.benchmarks.review_queue
 
-lock: setup  ## write uv.lock anew, and the requirements of what is deployed from it
+EXPORT = $(UV) export --frozen --no-emit-project --no-header --quiet
+lock: setup  ## write uv.lock anew, and from it the requirements of what is deployed
 	$(UV) lock
-	for part in predict move; do \
-	  $(UV) export --frozen --only-group $$part --no-emit-project --no-header --quiet -o functions/$$part/requirements.txt; \
-	done
+	$(EXPORT) --only-group predict -o functions/predict/requirements.txt
+	$(EXPORT) --only-group move -o functions/move/requirements.txt
+	$(EXPORT) --only-group webapp -o webapp/requirements.txt
 
 clean:  ## remove what was made here
 	rm -rf .venv .tools .local build .pytest_cache .ruff_cache .hypothesis
