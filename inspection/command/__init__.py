@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from automl.commands import dataset_app, model_app
 from local.commands import local_app
 
 app = typer.Typer(
@@ -13,6 +14,8 @@ app = typer.Typer(
     help="A visual inspection line on Google Cloud, and on your own machine.",
 )
 app.add_typer(local_app, name="local")
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(model_app, name="model")
 
 
 @app.command(
