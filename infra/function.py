@@ -91,7 +91,8 @@ class Function(Part):
             ),
             service_config=cloudfunctionsv2.FunctionServiceConfigArgs(
                 service_account_email=self.account.email,
-                environment_variables=environment,
+                # Otherwise the functions framework answers four requests at a time on one CPU, and the rest queue.
+                environment_variables={**environment, "THREADS": str(limits.concurrency)},
                 # Pushes from the project's own Pub/Sub to the run.app address count as internal
                 # (https://cloud.google.com/run/docs/securing/ingress); the internet does not get as far as IAM.
                 ingress_settings="ALLOW_INTERNAL_ONLY",

@@ -126,7 +126,11 @@ KEY_INPUTS: list[tuple[str, str, dict[str, Any]]] = [
             },
             "serviceConfig": {
                 "serviceAccountEmail": account("predict").partition(":")[2],
-                "environmentVariables": {"MODEL_ID": ENDPOINT, "PREDICTIONS_TOPIC": topic("predictions")},
+                "environmentVariables": {
+                    "MODEL_ID": ENDPOINT,
+                    "PREDICTIONS_TOPIC": topic("predictions"),
+                    "THREADS": "4",
+                },
                 "ingressSettings": "ALLOW_INTERNAL_ONLY",
                 "availableCpu": "1",
                 "availableMemory": "2Gi",
@@ -150,6 +154,7 @@ KEY_INPUTS: list[tuple[str, str, dict[str, Any]]] = [
                     "PREDICTION_BUCKET": PREDICTED,
                     "LABELS": '["ok", "defect"]',
                     "THRESHOLD": "0.8",
+                    "THREADS": "8",
                     "THRESHOLDS": "{}",
                 },
             },
