@@ -11,7 +11,7 @@ export function Messages({ state, onDismiss, onHurry }: { state: State; onDismis
           <p>
             <strong>{link.kind === "lost" ? "No connection." : link.why}</strong>{" "}
             {outbox.length > 0 ? `${unsent(outbox.length)} ` : ""}
-            You can go on; what you do is sent as soon as the server answers.
+            You can go on: it is sent as soon as the server answers.
           </p>
           <button type="button" onClick={onHurry}>
             Try now
