@@ -19,7 +19,15 @@ demo: setup  ## send sample pictures (IMAGES=folder: your own) through the whole
 local: setup  ## keep the whole line running on this machine until Ctrl-C
 	@$(RUN)inspection local up
 
-test: setup lint  ## run every test
+# Debian's Chromium, where there is no browser and one can be installed; without one the tests of the page skip and say so.
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable chrome
+browser:
+	@for name in $(BROWSERS); do command -v $$name && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing chromium"; apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
+	else echo "no browser here: install chromium to run the tests of the review page"; fi
+
+test: setup browser lint  ## run every test
 	@$(RUN)pytest -n 2 --dist loadgroup
 
 lint: setup  ## style and types
@@ -27,9 +35,10 @@ lint: setup  ## style and types
 	@$(RUN)ruff check .
 	@$(RUN)basedpyright
 
-bench: setup  ## measure: requests and seconds for an image, cost of a page of the queue, import times
+bench: setup browser  ## measure: requests and seconds for an image, a page of the queue, a keypress
 	@$(RUN)python -m tests.benchmarks.pipeline
 	@$(RUN)python -m tests.benchmarks.review_queue
+	@$(RUN)python -m tests.benchmarks.review_page
 
 EXPORT = $(UV) export --frozen --no-emit-project --no-header --quiet
 lock: setup  ## write uv.lock anew, and from it the requirements of what is deployed
@@ -41,4 +50,5 @@ lock: setup  ## write uv.lock anew, and from it the requirements of what is depl
 clean:  ## remove what was made here
 	rm -rf .venv .tools .local build .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo local test lint bench lock clean
+
+.PHONY: browser help setup demo local test lint bench lock clean
