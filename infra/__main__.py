@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pulumi
 
+from infra.app_engine import AppEngine, AppEngineArgs
 from infra.buckets import Announcement, AnnouncementArgs, Buckets
 from infra.build import Build, BuildArgs
 from infra.delivery import Delivery, DeliveryArgs
@@ -12,6 +13,7 @@ from infra.monitoring import Monitoring, MonitoringArgs
 from infra.move import Move, MoveArgs
 from infra.predict import Predict, PredictArgs
 from infra.push import PushIdentity
+from infra.review_app import ReviewApp, ReviewAppArgs
 from infra.services import Services
 from infra.settings import load_settings
 
@@ -37,7 +39,12 @@ Announcement(
     AnnouncementArgs(bucket=buckets.inbound, topic=images.topic, storage_agent=services.storage_agent),
     usable,
 )
-# The review app takes its place here: it reads and decides what lies in `unclear/` of the prediction bucket.
+if settings.reviewers:
+    app_engine = AppEngine("app-engine", AppEngineArgs(platform=platform, services=services), usable)
+    review = ReviewApp(
+        "review", ReviewAppArgs(platform=platform, app_engine=app_engine, prediction=buckets.prediction), usable
+    )
+    pulumi.export("reviewUrl", review.url)
 
 paths = {"images": images, "predictions": predictions}
 Monitoring("monitoring", MonitoringArgs(settings=settings, paths=paths), usable)

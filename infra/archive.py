@@ -1,4 +1,4 @@
-"""A function's zip, with the same bytes wherever and whenever it is built from the same sources."""
+"""The zips that are deployed, with the same bytes wherever and whenever they are built from the same sources."""
 
 import hashlib
 import os
@@ -10,8 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import pulumi
 
+from infra.page import built_page
+
 REQUIRED = ("main.py", "requirements.txt")
-"""What Google's builder looks for at the zip's root."""
+"""What Google's builder looks for at the root of a function's zip."""
 
 _HASH_LENGTH = 12
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
@@ -22,7 +24,7 @@ _LEFT_OUT_SUFFIXES = {".pyc", ".pyo"}
 
 
 class ArchiveError(pulumi.RunError):
-    """A function's sources are not whole."""
+    """The sources are not whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +41,46 @@ def build_archive(part: str, *, root: Path) -> Archive:
     Raises:
         ArchiveError: a file that the builder needs is missing.
     """
-    folder = root / "functions" / part
-    files = {path.relative_to(folder).as_posix(): path for path in _sources(folder)}
-    # The `inspection` command stays here: it is the only folder of the vocabulary, and needs clients a function lacks.
-    files |= {f"inspection/{path.name}": path for path in (root / "inspection").glob("*.py")}
-    if missing := [name for name in REQUIRED if name not in files]:
+    return _pack(part, folder := root / "functions" / part, _below(folder) | _vocabulary(root), root)
+
+
+def build_review_archive(*, root: Path) -> Archive:
+    """Pack the review app: the server, its built page where the server looks for it, and the vocabulary.
+
+    Raises:
+        ArchiveError: a file that App Engine needs is missing.
+        PageError: the page cannot be built.
+    """
+    folder = root / "webapp"
+    files = {f"webapp/{path.name}": path for path in folder.glob("*.py")}
+    files |= {f"webapp/frontend/dist/{name}": path for name, path in _below(built_page(root)).items()}
+    files |= {path.name: path for path in folder.glob("requirements.txt")}
+    return _pack("review", folder, files | _vocabulary(root), root, required=("webapp/main.py", "requirements.txt"))
+
+
+def build_default_archive(*, root: Path) -> Archive:
+    """Pack what App Engine's service `default` answers.
+
+    Raises:
+        ArchiveError: a file that App Engine needs is missing.
+    """
+    folder = root / "infra" / "default_service"
+    return _pack("default", folder, _below(folder), root)
+
+
+def _pack(part: str, folder: Path, files: dict[str, Path], root: Path, required: tuple[str, ...] = REQUIRED) -> Archive:
+    if missing := [name for name in required if name not in files]:
         raise ArchiveError(f"{folder} has no {' and no '.join(missing)}: check the sources out anew")
     return _write(part, files, root / "build")
+
+
+def _below(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in _sources(folder)}
+
+
+def _vocabulary(root: Path) -> dict[str, Path]:
+    # The `inspection` command stays here: it is the only folder of the vocabulary, and needs clients that are not there.
+    return {f"inspection/{path.name}": path for path in (root / "inspection").glob("*.py")}
 
 
 def _sources(folder: Path) -> Iterator[Path]:

@@ -14,6 +14,9 @@ MIN_BUCKET_NAME_LENGTH = 3
 MAX_BUCKET_NAME_LENGTH = 63
 """https://cloud.google.com/storage/docs/buckets#naming"""
 
+MAX_HOST_LABEL_LENGTH = 63
+"""RFC 1035; no certificate covers an App Engine service whose name makes a longer one."""
+
 LONGEST_ACCOUNT = "predict"
 
 # A service account's id is the shortest limit of all; functions (63), topics (255) and repositories (63) have room.
@@ -54,3 +57,18 @@ def is_bucket_name(text: str) -> bool:
         and _LIKE_GOOGLE.search(text) is None
         and not text.startswith("goog")
     )
+
+
+def review_service(prefix: str) -> str:
+    """The App Engine service of the review app."""
+    return f"{prefix}-review"
+
+
+def review_host_label(prefix: str, project: str) -> str:
+    """What the review app's address begins with (https://cloud.google.com/appengine/docs/standard/how-requests-are-routed)."""
+    return f"{review_service(prefix)}-dot-{project}"
+
+
+def app_engine_location(region: str) -> str:
+    """App Engine's own name for a region; it had two before regions were numbered."""
+    return region.removesuffix("1") if region in {"us-central1", "europe-west1"} else region

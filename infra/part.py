@@ -21,8 +21,19 @@ class Part(pulumi.ComponentResource):
         protect: bool | None = None,
         depends_on: list[pulumi.Resource] | None = None,
         replace_with: list[pulumi.Resource] | None = None,
+        retain_on_delete: bool | None = None,
     ) -> pulumi.ResourceOptions:
         """The options of a child. Deliberately made anew and not merged with the component's own."""
         options = pulumi.ResourceOptions(depends_on=self._waits_for)
-        own = pulumi.ResourceOptions(parent=self, protect=protect, depends_on=depends_on, replace_with=replace_with)
+        own = pulumi.ResourceOptions(
+            parent=self,
+            protect=protect,
+            depends_on=depends_on,
+            replace_with=replace_with,
+            retain_on_delete=retain_on_delete,
+        )
         return pulumi.ResourceOptions.merge(options, own)
+
+    def question(self, *, depends_on: list[pulumi.Resource] | None = None) -> pulumi.InvokeOutputOptions:
+        """The options of a question to Google, which also waits; so a first preview stays off the network."""
+        return pulumi.InvokeOutputOptions.from_resource_options(self.child(depends_on=depends_on))

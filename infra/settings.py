@@ -1,15 +1,15 @@
 """Stack config as one model, checked whole before any resource is declared.
 
 Values arrive as text where `pulumi config set` wrote them (also inside an object: `thresholds.ok` becomes "0.9"), and
-as numbers where a person edited the YAML; both are read. Deliberately absent: the review app's keys beyond
-`reviewers`, which its own part will bring, and any default for `modelId`.
+as numbers where a person edited the YAML; both are read. Deliberately absent: any default for `modelId`.
 """
 
 import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, TypeVar
+from enum import StrEnum
+from typing import Annotated, Literal, TypeVar
 
 import pulumi
 from pydantic import (
@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -26,7 +27,15 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from infra.naming import BUCKET_NAME_RULE, PREFIX_RULE, is_bucket_name, is_prefix
+from infra.naming import (
+    BUCKET_NAME_RULE,
+    MAX_HOST_LABEL_LENGTH,
+    PREFIX_RULE,
+    app_engine_location,
+    is_bucket_name,
+    is_prefix,
+    review_host_label,
+)
 from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
 from inspection.model_id import MODEL_ID_RULE, ModelId, parse_model_id
 from inspection.routing import Thresholds
@@ -37,6 +46,9 @@ REGION = "gcp:region"
 
 MAX_ACK_DEADLINE = 600
 """Seconds; Pub/Sub gives up on a push then, so that a function may not take longer."""
+
+LOCAL_STACK = "local"
+"""The one that runs on a laptop, and the only one whose review app asks nobody to sign in."""
 
 Value = TypeVar("Value")
 
@@ -52,6 +64,7 @@ _MAX_MEMORY = 4 * _MI_IN_GI
 
 _MEMORY = re.compile(r"(\d{1,6})(Mi|Gi)")
 _REGION = re.compile(r"[a-z]+(?:-[a-z]+)+\d+")
+_APP_ENGINE_LOCATION = re.compile(r"[a-z]+(?:-[a-z]+)+\d*")
 _PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _E_MAIL = re.compile(r"[^@\s,:]+@[^@\s,:]+\.[^@\s,:]+")
 
@@ -135,6 +148,26 @@ class PredictLimits(FunctionLimits):
     memory: Memory = "2Gi"
 
 
+class ReviewLimits(_Model):
+    """What the review app may use; without reviewers at work it uses nothing."""
+
+    max_instances: Whole = Field(2, ge=1, le=1000, description="a whole number from 1 to 1000")
+    # F1 has half the CPU, and who opens the page first in the morning waits for its start.
+    instance_class: Literal["F1", "F2", "F4", "F4_1G"] = Field("F2", description="F1, F2, F4 or F4_1G")
+
+
+class SignIn(StrEnum):
+    """How the review app learns who asks."""
+
+    IAP = "iap"
+    APP_ENGINE = "appengine"
+    DEVELOPMENT = "development"
+
+
+_IAP_CLIENT_RULE = (
+    "an OAuth client's, both id and secret, beside createAppEngine: true and signIn: iap, and nowhere else (an "
+    "application that is there already has its Identity-Aware Proxy switched on in the console)"
+)
 _LIMITS_RULE = "an object with maxInstances, concurrency, memory and timeoutSeconds, each of which may be left out"
 
 
@@ -156,7 +189,27 @@ class Settings(_Model):
         default_factory=dict, description="an object of labels (from the key labels), each with a number from 0 to 1"
     )
     reviewers: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = Field(
-        (), description="a list of e-mail addresses, each once"
+        (), description="a list of e-mail addresses, each once; without any there is no review app"
+    )
+    review: Annotated[ReviewLimits, BeforeValidator(_from_json)] = Field(
+        ReviewLimits.model_validate({}),
+        description="an object with maxInstances and instanceClass, each of which may be left out",
+    )
+    sign_in: SignIn = Field(
+        SignIn.IAP,
+        description=f"iap or appengine (and development, which lets everybody in, in the stack {LOCAL_STACK!r} alone)",
+    )
+    # A project has one application, which can never be deleted and never moves.
+    create_app_engine: bool = Field(
+        False, description="true or false; true only where the project has no App Engine application yet"
+    )
+    app_engine_location: str = Field(
+        description="App Engine's name for a region: us-central and europe-west for us-central1 and europe-west1, any "
+        "other as it is"
+    )
+    iap_client_id: Text | None = Field(None, description=_IAP_CLIENT_RULE, validate_default=True)
+    iap_client_secret: Annotated[SecretStr, Field(min_length=1)] | None = Field(
+        None, description=_IAP_CLIENT_RULE, validate_default=True
     )
 
     name: str = Field(description=PREFIX_RULE)
@@ -266,9 +319,39 @@ class Settings(_Model):
             reasons.append(f"{_quoted(twice)} is there twice")
         return _unless(reasons, reviewers)
 
+    @field_validator("sign_in")
+    @classmethod
+    def _check_sign_in(cls, sign_in: SignIn, info: ValidationInfo) -> SignIn:
+        # The app itself refuses it too, where App Engine runs it.
+        if sign_in is SignIn.DEVELOPMENT and info.context != LOCAL_STACK:
+            raise _broken(f"the stack is {info.context!r}")
+        return sign_in
+
+    @field_validator("app_engine_location")
+    @classmethod
+    def _check_app_engine_location(cls, location: str) -> str:
+        known = _APP_ENGINE_LOCATION.fullmatch(location) is not None
+        return _require(location, ok=known and app_engine_location(location) == location)
+
+    @field_validator("iap_client_id", "iap_client_secret")
+    @classmethod
+    def _check_iap_client(cls, given: Value, info: ValidationInfo) -> Value:
+        declared = bool(info.data.get("create_app_engine")) and info.data.get("sign_in") is SignIn.IAP
+        if given is not None and not declared:
+            raise _broken("it would be used for nothing")
+        if given is None and declared and info.data.get("reviewers"):
+            raise _broken("Identity-Aware Proxy cannot be switched on without it")
+        return given
+
     @field_validator("name")
     @classmethod
-    def _check_name(cls, name: str) -> str:
+    def _check_name(cls, name: str, info: ValidationInfo) -> str:
+        label = review_host_label(name, info.data.get("project", ""))
+        if info.data.get("reviewers") and len(label) > MAX_HOST_LABEL_LENGTH:
+            raise _broken(
+                f"the review app's address would begin with {label!r}, which has {len(label)} characters before its "
+                f"first dot, and a host's name may have {MAX_HOST_LABEL_LENGTH}"
+            )
         return _require(name, ok=is_prefix(name))
 
     @field_validator("inbound_bucket", "prediction_bucket", "sources_bucket")
@@ -304,7 +387,7 @@ class Settings(_Model):
         return _require(email, ok=email is None or _E_MAIL.fullmatch(email) is not None)
 
 
-_FUNCTIONS = ("predict", "move")
+_OBJECTS: Mapping[str, type[BaseModel]] = {"predict": PredictLimits, "move": FunctionLimits, "review": ReviewLimits}
 _BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket")
 
 
@@ -342,15 +425,16 @@ def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
         "predictionBucket": f"{prefix}-predicted",
         "sourcesBucket": f"{prefix}-sources",
         "bucketLocation": values.get(REGION, "missing"),
+        "appEngineLocation": app_engine_location(str(values.get(REGION, "missing"))),
     }
     try:
-        return Settings.model_validate({**derived, **values})
+        return Settings.model_validate({**derived, **values}, context=stack)
     except ValidationError as error:
         errors = error.errors()
     made = {
         "name": "made from the stack's name",
         **dict.fromkeys(("inboundBucket", "predictionBucket", "sourcesBucket"), f"made from {PROJECT} and name"),
-        "bucketLocation": f"taken from {REGION}",
+        **dict.fromkeys(("bucketLocation", "appEngineLocation"), f"taken from {REGION}"),
     }
     origins = {key: origin for key, origin in made.items() if key not in values}
     mistaken = {_key(error["loc"]) for error in errors}
@@ -368,14 +452,14 @@ def _explain(error: ErrorDetails, origins: Mapping[str, str], stack: str) -> str
     if error["type"] == "extra_forbidden":
         return _explain_unknown(error["loc"], value, stack)
     allowed, setter = _allowed(error["loc"]), _setter(key)
-    if error["type"] == "missing":
-        return f"{key} is missing; allowed is {allowed}. Give it with: {setter}"
+    # Only our own rules know more than what is allowed anyway.
+    reason = f": {error['msg']}" if error["type"] == _RULE else ""
+    if error["type"] == "missing" or value is None:
+        return f"{key} is missing{reason}; allowed is {allowed}. Give it with: {setter}"
     if error["loc"][-1] == _IN_KEY:  # the value is in order, its key is not
         return f"{key}: {error['msg']}; allowed is {allowed}. Remove it with: pulumi config rm --path '{key}'"
     origin = f" ({origins[key]})" if key in origins else ""
-    # Only our own rules know more than what is allowed anyway.
-    reason = f": {error['msg']}" if error["type"] == _RULE else ""
-    return f"{key} is {_shown(value)}{origin}{reason}; allowed is {allowed}. Change it with: {setter}"
+    return f"{key} is {_shown(key, value)}{origin}{reason}; allowed is {allowed}. Change it with: {setter}"
 
 
 def _explain_unknown(location: tuple[int | str, ...], value: object, stack: str) -> str:
@@ -384,10 +468,12 @@ def _explain_unknown(location: tuple[int | str, ...], value: object, stack: str)
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
     advice = f"the nearest is {nearest[0]}" if nearest else f"there are {', '.join(known)}"
     remove = f"pulumi config rm {'--path ' if len(location) > 1 else ''}{key}"
-    return f"{key} ({_shown(value)}) is no key; {advice}. Rename it in Pulumi.{stack}.yaml, or remove it with: {remove}"
+    return f"{key} ({_shown(key, value)}) is no key; {advice}. Rename it in Pulumi.{stack}.yaml, or remove it with: {remove}"
 
 
 def _setter(key: str) -> str:
+    if _is_secret(key):
+        return f"pulumi config set --secret {key} VALUE"
     if key.startswith("gcp:") or key.isalnum():
         return f"pulumi config set {key} VALUE"
     return f"pulumi config set --path '{key}' VALUE"
@@ -401,13 +487,13 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 def _fields(location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
     """The keys that the object at this place of the config may have."""
-    model: type[BaseModel] = FunctionLimits if location else Settings
+    model = _OBJECTS[str(location[0])] if location else Settings
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _allowed(location: tuple[int | str, ...]) -> str:
     top = _fields(())[str(location[0])]
-    if len(location) > 1 and location[0] in _FUNCTIONS:
+    if len(location) > 1 and location[0] in _OBJECTS:
         return _fields(location[:1])[str(location[1])].description or ""
     return top.description or ""
 
@@ -438,6 +524,13 @@ def _quoted(texts: Iterable[str]) -> str:
     return ", ".join(repr(text) for text in texts)
 
 
-def _shown(value: object) -> str:
+def _is_secret(key: str) -> bool:
+    """By its name, so that a secret under a mistyped key is not shown either."""
+    return "secret" in key.lower()
+
+
+def _shown(key: str, value: object) -> str:
+    if _is_secret(key):
+        return "not shown here"
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"

@@ -63,6 +63,7 @@ class LocalCloud:
         self._stack = ExitStack()
         self._gate = gate or RequestLog()
         self._config = config or {}
+        self._signers = Signers()
         self.permissions = Permissions("")
         self.project = ""
         self.storage_url = ""
@@ -121,9 +122,10 @@ class LocalCloud:
         )
         self._provider = provider
         try:
-            self.outputs = run_program(stack, provider).outputs
+            outputs = run_program(stack, provider, say=say).outputs
         except (ProgramError, UnknownGrantError, ApiError) as error:
             raise CannotStartError(str(error)) from error
+        self.outputs = {**outputs, **_here(outputs, provider.addresses)}
         if without := provider.apply_dead_letters():
             say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
         say(f"not run on one machine: {_listed(provider.not_run)}")
@@ -161,9 +163,20 @@ class LocalCloud:
         """The name of the bucket that pictures land in."""
         return str(self.outputs["predictionBucket"]).removeprefix("gs://")
 
+    @property
+    def review_url(self) -> str | None:
+        """The address of the review app's page; None where the stack has no reviewers."""
+        return self.outputs.get("reviewUrl")
+
     def how_to_use(self) -> str:
         """The addresses, and the commands that send a picture."""
+        page = (
+            f"Review app      {self.review_url}"
+            if self.review_url
+            else "Review app      none, as the stack has no reviewers"
+        )
         return f"""
+{page}
 Cloud Storage   {self.storage_url}
 Pub/Sub         {self.pubsub_address}
 Pictures in     gs://{self.inbound_bucket}
@@ -234,7 +247,7 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         self._stack.callback(store.close)
         self._gate = PermissionGate(self.permissions, self._gate, exists=store.exists)
         front = Front(self._gate, self.permissions, pubsub_agent=PUBSUB_AGENT)
-        buckets = storage_app(store, gate=self._gate, publish=publish, signers=Signers())
+        buckets = storage_app(store, gate=self._gate, publish=publish, signers=self._signers)
         models_routes = prediction_routes(models, gate=self._gate)
         app = Starlette(routes=[*models_routes, *front.routes(), Mount("/", buckets)])
         server = serve(IdentityMiddleware(app))
@@ -244,6 +257,7 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
 
     def _surroundings(self, identity: str, emulator: grpc.Channel, models: ModelRegistry) -> dict[str, str]:
         """Where the clients of a deployed program find the cloud; each identity has addresses of its own."""
+        self._signers.add(identity)
         door = RunningGrpcServer(
             [
                 PubSubProxy(identity, emulator, self._gate),
@@ -270,6 +284,11 @@ def _model(say: Callable[[str], None]) -> TrainedModel:
             say(f"training the model on {count} sample pictures (once)")
 
     return ready_model(CACHE / "models", progress=progress)
+
+
+def _here(outputs: Mapping[str, Any], addresses: Mapping[str, str]) -> dict[str, str]:
+    """The outputs that are addresses of App Engine, with those that they have on this machine."""
+    return {key: addresses[value] for key, value in outputs.items() if isinstance(value, str) and value in addresses}
 
 
 def _listed(not_run: Mapping[str, int]) -> str:

@@ -7,10 +7,11 @@ a diff against an earlier run, which is the engine's business.
 import asyncio
 import contextvars
 import json
+import logging
 import os
 import runpy
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -82,8 +83,12 @@ class ProgramRun:
     """In the order in which they were registered."""
 
 
-def run_program(stack: Stack, mocks: pulumi.runtime.Mocks, *, root: Path = ROOT) -> ProgramRun:
+def run_program(
+    stack: Stack, mocks: pulumi.runtime.Mocks, *, root: Path = ROOT, say: Callable[[str], None] = lambda _: None
+) -> ProgramRun:
     """Run `infra/` of the repository at `root` to its end. May be called again and again in one process.
+
+    `say` is told what the program tells its user on the way.
 
     Raises:
         ProgramError: the program refuses this config; the text is its own.
@@ -94,7 +99,7 @@ def run_program(stack: Stack, mocks: pulumi.runtime.Mocks, *, root: Path = ROOT)
 
     def run() -> None:
         try:
-            result.append(asyncio.run(_run(stack, mocks, root)))
+            result.append(asyncio.run(_run(stack, mocks, root, say)))
         except BaseException as error:  # noqa: BLE001  # handed over to the caller's thread
             failure.append(error)
 
@@ -111,7 +116,7 @@ def run_program(stack: Stack, mocks: pulumi.runtime.Mocks, *, root: Path = ROOT)
     return result[0]
 
 
-async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path) -> ProgramRun:
+async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path, say: Callable[[str], None]) -> ProgramRun:
     # What depends on a resource that failed fails with it; the first failure is raised below, the echoes are noise.
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     monitor = _Recorder(mocks)
@@ -119,7 +124,7 @@ async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path) -> Program
     set_root_resource(None)  # pyright: ignore[reportArgumentType]  # or set_mocks would keep an earlier run's stack
     values = {key: _as_engine(value) for key, value in stack.config.items()}
     pulumi.runtime.set_all_config(values)
-    set_mocks(mocks, project=stack.project, stack=stack.name, preview=False, monitor=monitor)
+    set_mocks(mocks, project=stack.project, stack=stack.name, preview=False, monitor=monitor, logger=_Told(say))
     program = root / "infra" / "__main__.py"
     # An Output inside an f-string would only warn, and the text be wrong.
     strict = "PULUMI_ERROR_OUTPUT_STRING"
@@ -163,6 +168,16 @@ class _Recorder(MockMonitor):
         with self._lock:
             self.declared.append(declared)
         return response
+
+
+class _Told(logging.Logger):
+    """Where the program's `pulumi.log` goes; what the engine would show a user is passed on."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__("pulumi", logging.INFO)
+        handler = logging.Handler()
+        handler.emit = lambda record: say(record.getMessage())
+        self.addHandler(handler)
 
 
 def _as_engine(value: object) -> str:

@@ -15,12 +15,15 @@ from google.protobuf import duration_pb2
 
 from local.front import Front
 from local.gate import ApiError
+from local.http import HOST
 from local.identity import as_identity
 from local.permissions import CONSUME, PUBLISH, Binding, Need, Permissions
 
 PROJECT_NUMBER = "123456789012"
 STORAGE_AGENT = f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
 PUBSUB_AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+_DOWNLOADS = "https://storage.googleapis.com/"
 
 Inputs = Mapping[str, Any]
 Outputs = dict[str, Any]
@@ -31,6 +34,12 @@ class Runner(Protocol):
 
     def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Inputs) -> int:
         """Start a function from its archive; returns the port that it listens on."""
+        ...
+
+    def start_service(
+        self, name: str, *, archive: bytes, shell: str, identity: str, variables: Mapping[str, str]
+    ) -> int:
+        """Start an App Engine service from its archive; returns the port that it listens on."""
         ...
 
 
@@ -89,9 +98,12 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._front = front
         self._lock = threading.Lock()
         self._dead_letters: dict[str, dict[str, Any]] = {}
+        self._applying = threading.Lock()
         self.not_run: dict[str, int] = {}
         """What was declared and changes nothing here: reason and how often."""
         self.failures: list[Exception] = []
+        self.addresses: dict[str, str] = {}
+        """App Engine's address of a service, as the program makes it, and the one that it has here."""
         self._makers: dict[str, Callable[[Inputs], tuple[str, Outputs]]] = {
             "gcp:projects/serviceIdentity:ServiceIdentity": self._service_identity,
             "gcp:serviceaccount/account:Account": self._account,
@@ -101,6 +113,8 @@ class LocalProvider(pulumi.runtime.Mocks):
             "gcp:pubsub/topic:Topic": self._topic,
             "gcp:pubsub/subscription:Subscription": self._subscription,
             "gcp:cloudfunctionsv2/function:Function": self._function,
+            "gcp:appengine/application:Application": self._application,
+            "gcp:appengine/standardAppVersion:StandardAppVersion": self._app_version,
         }
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
@@ -122,6 +136,9 @@ class LocalProvider(pulumi.runtime.Mocks):
             return {"emailAddress": STORAGE_AGENT, "member": member, "id": STORAGE_AGENT, "project": project}
         if invoke == "gcp:organizations/getProject:getProject":
             return {"number": PROJECT_NUMBER, "projectId": project, "id": f"projects/{project}", "name": project}
+        if invoke == "gcp:appengine/getDefaultServiceAccount:getDefaultServiceAccount":
+            email = f"{project}@appspot.gserviceaccount.com"
+            return {"email": email, "member": f"serviceAccount:{email}", "id": email, "project": project}
         error = UnknownResourceError(f"the local cloud does not know the invoke {invoke!r}: add it to {__name__}")
         self.failures.append(error)
         raise error
@@ -233,19 +250,21 @@ class LocalProvider(pulumi.runtime.Mocks):
         that has no policy. Returns the paths of the subscriptions that keep none.
         """
         member, without = f"serviceAccount:{PUBSUB_AGENT}", list[str]()
-        for path, policy in self._dead_letters.items():
-            needs = (
-                Need(permission=PUBLISH, resource=policy["dead_letter_topic"]),
-                Need(permission=CONSUME, resource=path),
-            )
-            subscription: dict[str, Any] = {"name": path}
-            if all(self._permissions.allows(member, need) for need in needs):
-                subscription["dead_letter_policy"] = policy
-            else:
-                without.append(path)
-            self._subscriber.update_subscription(
-                request={"subscription": subscription, "update_mask": {"paths": ["dead_letter_policy"]}}
-            )
+        # One after the other, or an older answer could come last.
+        with self._applying:
+            for path, policy in self._dead_letters.items():
+                needs = (
+                    Need(permission=PUBLISH, resource=policy["dead_letter_topic"]),
+                    Need(permission=CONSUME, resource=path),
+                )
+                subscription: dict[str, Any] = {"name": path}
+                if all(self._permissions.allows(member, need) for need in needs):
+                    subscription["dead_letter_policy"] = policy
+                else:
+                    without.append(path)
+                self._subscriber.update_subscription(
+                    request={"subscription": subscription, "update_mask": {"paths": ["dead_letter_policy"]}}
+                )
         return without
 
     def _topic_path(self, topic: str) -> str:
@@ -266,6 +285,29 @@ class LocalProvider(pulumi.runtime.Mocks):
             "serviceConfig": {**service, "uri": address, "service": resource},
         }
         return f"{path}/functions/{inputs['name']}", outputs
+
+    def _application(self, _inputs: Inputs) -> tuple[str, Outputs]:
+        """Made or found: here, every project has one."""
+        return self._project, {"defaultHostname": self._app_engine_host()}
+
+    def _app_version(self, inputs: Inputs) -> tuple[str, Outputs]:
+        service = inputs["service"]
+        bucket, _, name = inputs["deployment"]["zip"]["sourceUrl"].removeprefix(_DOWNLOADS).partition("/")
+        port = self._runner.start_service(
+            service,
+            archive=self._storage.bucket(bucket).blob(name).download_as_bytes(),
+            shell=inputs["entrypoint"]["shell"],
+            identity=inputs["serviceAccount"],
+            variables=inputs.get("envVariables", {}),
+        )
+        prefix = "" if service == "default" else f"{service}-dot-"
+        with self._lock:
+            self.addresses[f"https://{prefix}{self._app_engine_host()}"] = f"http://{HOST}:{port}"
+        path = f"apps/{self._project}/services/{service}/versions/{inputs['versionId']}"
+        return path, {"name": path}
+
+    def _app_engine_host(self) -> str:
+        return f"{self._project}.appspot.com"
 
 
 def _duration(text: str) -> duration_pb2.Duration:

@@ -58,9 +58,21 @@ class ArchiveRunner:
         folder = self._unpack(name, archive)
         environment = self._install(folder)
         # The port is read from PORT, as in the cloud.
-        command = ["functions-framework", f"--target={entry_point}", "--source=main.py", "--host=127.0.0.1"]
+        framework = str(environment / "bin" / "functions-framework")
+        command = [framework, f"--target={entry_point}", "--source=main.py", "--host=127.0.0.1"]
         identity, variables = service["serviceAccountEmail"], service["environmentVariables"]
         return self._start(name, command, folder, environment, identity, variables)
+
+    def start_service(
+        self, name: str, *, archive: bytes, shell: str, identity: str, variables: Mapping[str, str]
+    ) -> int:
+        """Start a service as App Engine's standard environment does; returns the port that it listens on.
+
+        Deliberately absent: the variables `GAE_...`, by which a program knows that Google signs its users in.
+        """
+        folder = self._unpack(name, archive)
+        environment = self._install(folder)
+        return self._start(name, ["/bin/sh", "-c", f"exec {shell}"], folder, environment, identity, variables)
 
     def wait(self) -> None:
         """Return when every program listens.
@@ -111,8 +123,7 @@ class ArchiveRunner:
             **self._surroundings(identity),
             **variables,
         }
-        executable = str(environment / "bin" / command[0])
-        process = Guarded([executable, *command[1:]], log=self._home / f"{name}.log", env=env, cwd=folder)
+        process = Guarded(command, log=self._home / f"{name}.log", env=env, cwd=folder)
         self.programs[name] = Program(
             name=name, folder=folder, python=str(environment / "bin" / "python"), env=env, port=port, process=process
         )

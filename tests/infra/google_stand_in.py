@@ -7,15 +7,25 @@ from typing import Any
 
 import pulumi
 
+from infra.page import built_page
 from local.program import ROOT, Declared, ProgramRun, Stack, run_program
 
 PROJECT = "test-factory"
 NUMBER = "123456789012"
 STORAGE_AGENT = f"serviceAccount:service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
 PUBSUB_AGENT = f"serviceAccount:service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+APP_ENGINE_BUILDER = f"serviceAccount:{PROJECT}@appspot.gserviceaccount.com"
+APP_ENGINE_HOST = f"{PROJECT}.ey.r.appspot.com"
 
 ENDPOINT = f"projects/{PROJECT}/locations/europe-west4/endpoints/42"
 REQUIRED: Mapping[str, Any] = {"gcp:project": PROJECT, "gcp:region": "europe-west3", "modelId": ENDPOINT}
+
+ANSWERS: Mapping[str, dict[str, Any]] = {
+    "gcp:storage/getProjectServiceAccount:getProjectServiceAccount": {"member": STORAGE_AGENT},
+    "gcp:appengine/getDefaultServiceAccount:getDefaultServiceAccount": {"member": APP_ENGINE_BUILDER},
+    "gcp:organizations/getProject:getProject": {"number": NUMBER},
+}
+"""What the program may ask; anything else fails."""
 
 
 class Google(pulumi.runtime.Mocks):
@@ -46,6 +56,8 @@ class Google(pulumi.runtime.Mocks):
                 resource_id = f"projects/{PROJECT}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}"
             case "gcp:cloudfunctionsv2/function:Function":
                 outputs = {"serviceConfig": {**inputs["serviceConfig"], "uri": f"https://{name}-x.a.run.app"}}
+            case "gcp:appengine/application:Application":
+                resource_id, outputs = PROJECT, {"defaultHostname": APP_ENGINE_HOST}
             case _:
                 pass
         return resource_id, {**inputs, **outputs}
@@ -53,8 +65,7 @@ class Google(pulumi.runtime.Mocks):
     def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # the mocks take a bare dict as well
         self, args: pulumi.runtime.MockCallArgs
     ) -> dict[Any, Any]:
-        assert args.token == "gcp:storage/getProjectServiceAccount:getProjectServiceAccount"
-        return {"member": STORAGE_AGENT, "emailAddress": STORAGE_AGENT.partition(":")[2], "id": "agent"}
+        return ANSWERS[args.token]
 
 
 def declare(stack: str = "test", *, root: Path = ROOT, **values: object) -> "Inventory":
@@ -68,9 +79,12 @@ def declare(stack: str = "test", *, root: Path = ROOT, **values: object) -> "Inv
 
 def copy_checkout(destination: Path) -> Path:
     """What deploys, as a fresh checkout elsewhere: other folder, other times."""
-    ignore = shutil.ignore_patterns("__pycache__", "command")
-    for part in ("infra", "inspection", "functions"):
+    ignore = shutil.ignore_patterns("__pycache__", "command", "node_modules", "dist")
+    for part in ("infra", "inspection", "functions", "webapp"):
         shutil.copytree(ROOT / part, destination / part, ignore=ignore, copy_function=shutil.copy)
+    # The built page comes along: building it anew is what `test_page.py` tests.
+    page = built_page(ROOT)
+    shutil.copytree(page, destination / page.relative_to(ROOT))
     return destination
 
 
@@ -110,6 +124,7 @@ class Inventory:
 BINDINGS = {
     "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": "repository",
     "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": "name",
+    "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember": "service",
     "gcp:projects/iAMMember:IAMMember": "project",
     "gcp:pubsub/subscriptionIAMMember:SubscriptionIAMMember": "subscription",
     "gcp:pubsub/topicIAMMember:TopicIAMMember": "topic",

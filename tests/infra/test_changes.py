@@ -125,6 +125,13 @@ def test_the_template_asks_for_keys_that_exist_and_for_all_that_are_required():
     asked: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["template"]["config"]
     keys = {field.alias: field.is_required() for field in Settings.model_fields.values()}
     assert asked.keys() <= keys.keys()
-    made_by_the_program = {"name", "inboundBucket", "predictionBucket", "sourcesBucket", "bucketLocation"}
+    made_by_the_program = {
+        "name",
+        "inboundBucket",
+        "predictionBucket",
+        "sourcesBucket",
+        "bucketLocation",
+        "appEngineLocation",
+    }
     assert {str(key) for key, required in keys.items() if required} - made_by_the_program <= asked.keys()
     assert all(entry["description"] for entry in asked.values())

@@ -1,0 +1,120 @@
+"""The review app: an App Engine service, what it may do, and who may look."""
+
+import json
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_gcp import appengine, iap, organizations, serviceaccount, storage
+
+from infra.app_engine import VERSION, AppEngine, handler, listens_on, runs, scaling
+from infra.archive import build_review_archive
+from infra.function import RUNTIME, Platform
+from infra.naming import review_service
+from infra.part import Part
+from infra.settings import Settings, SignIn
+
+CONCURRENCY = 40
+"""As many requests as the server has threads for; pictures come from Cloud Storage directly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewAppArgs:
+    """Where it runs, and the bucket in which people decide."""
+
+    platform: Platform
+    app_engine: AppEngine
+    prediction: storage.Bucket
+
+
+class ReviewApp(Part):
+    """A service of its own beside whatever else the project has in App Engine."""
+
+    url: pulumi.Output[str]
+
+    def __init__(self, name: str, args: ReviewAppArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Two grants: on the pictures that are sorted, and to sign links in its own name. None on those that arrive."""
+        super().__init__("ReviewApp", name, opts)
+        settings = args.platform.settings
+        self.account = serviceaccount.Account(
+            f"{name}-account",
+            account_id=f"{settings.name}-{name}",
+            display_name="Inspection: the review app",
+            opts=self.child(),
+        )
+        grants = [
+            # Claims are written on the objects, a decision moves one.
+            storage.BucketIAMMember(
+                f"{name}-image-decider",
+                bucket=args.prediction.name,
+                role="roles/storage.objectUser",
+                member=self.account.member,
+                opts=self.child(),
+            ),
+            serviceaccount.IAMMember(
+                f"{name}-link-signer",
+                service_account_id=self.account.name,
+                role="roles/iam.serviceAccountTokenCreator",
+                member=self.account.member,
+                opts=self.child(),
+            ),
+        ]
+        archive = build_review_archive(root=args.platform.root)
+        by_login = settings.sign_in is SignIn.APP_ENGINE
+        version = appengine.StandardAppVersion(
+            f"{name}-version",
+            service=review_service(settings.name),
+            version_id=VERSION,
+            runtime=RUNTIME,
+            service_account=self.account.email,
+            # App Engine logs each request itself.
+            entrypoint=runs(f"uvicorn webapp.main:app --host {listens_on(settings)} --port $PORT --no-access-log"),
+            deployment=appengine.StandardAppVersionDeploymentArgs(
+                zip=appengine.StandardAppVersionDeploymentZipArgs(
+                    source_url=args.app_engine.zip_url(name, archive, self)
+                )
+            ),
+            env_variables=self._environment(settings, args.prediction),
+            handlers=[
+                # The page can tell its user, who would lose what is not sent yet; a redirect it could not follow.
+                handler("/api/.*", settings.sign_in, unauthorized=by_login),
+                handler("/.*", settings.sign_in),
+            ],
+            # App Engine's login is one of its bundled services.
+            app_engine_apis=True if by_login else None,
+            instance_class=settings.review.instance_class,
+            automatic_scaling=scaling(max_instances=settings.review.max_instances, concurrency=CONCURRENCY),
+            delete_service_on_destroy=True,
+            opts=self.child(depends_on=[args.app_engine, *grants]),
+        )
+        if settings.sign_in is SignIn.IAP:
+            self._admit_reviewers(name, settings, version)
+        self.url = pulumi.Output.concat("https://", version.service, "-dot-", args.app_engine.hostname)
+        self.register_outputs({"url": self.url, "email": self.account.email})
+
+    def _environment(self, settings: Settings, prediction: storage.Bucket) -> dict[str, pulumi.Input[str]]:
+        """As `webapp/settings.py` reads it."""
+        environment: dict[str, pulumi.Input[str]] = {
+            "PREDICTION_BUCKET": prediction.name,
+            "LABELS": json.dumps(settings.labels),
+            "REVIEWERS": json.dumps(settings.reviewers),
+            "SIGN_IN": settings.sign_in.value,
+            "SIGNER_EMAIL": self.account.email,
+        }
+        if settings.sign_in is SignIn.IAP:
+            number = organizations.get_project_output(project_id=settings.project, opts=self.question()).number
+            environment["IAP_AUDIENCE"] = pulumi.Output.concat("/projects/", number, "/apps/", settings.project)
+        if settings.sign_in is SignIn.DEVELOPMENT:
+            environment["DEVELOPMENT_REVIEWER"] = settings.reviewers[0]
+        return environment
+
+    def _admit_reviewers(self, name: str, settings: Settings, version: appengine.StandardAppVersion) -> None:
+        for reviewer in map(str.lower, settings.reviewers):
+            iap.AppEngineServiceIamMember(
+                f"{name}-reviewer-{reviewer}",
+                project=settings.project,
+                app_id=settings.project,
+                service=version.service,
+                role="roles/iap.httpsResourceAccessor",
+                member=f"user:{reviewer}",
+                opts=self.child(),
+            )
