@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass, replace
 
-from local.models.training import TrainedModel
+from local.models.training import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,7 @@ class RegisteredModel:
 
     name: str
     """`projects/P/locations/L/models/M` for AutoML Vision, `projects/P/locations/L/endpoints/E` for Vertex AI."""
-    model: TrainedModel
+    model: Model
     display_name: str
     deployed: bool = True
 

@@ -5,15 +5,16 @@ import os
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import joblib
 import numpy as np
+from numpy.typing import NDArray
 
 from local import samples
 from local.models.features import features
@@ -69,6 +70,41 @@ class TrainedModel:
         return cls(labels, classifier)
 
 
+@dataclass(frozen=True)
+class MultiLabelModel:
+    """A classifier for each label by itself: a picture may have several, or none."""
+
+    labels: tuple[str, ...]
+    classifiers: tuple[Any, ...]
+    """scikit-learn's, one for each label."""
+
+    def scores(self, picture: bytes) -> dict[str, float]:
+        """Each label with the probability that the picture has it, best first; together they are anything.
+
+        Raises:
+            UnreadablePictureError: the bytes are no picture.
+        """
+        row = features(picture)[None, :]
+        pairs = [
+            (label, float(classifier.predict_proba(row)[0, 1]))
+            for label, classifier in zip(self.labels, self.classifiers, strict=True)
+        ]
+        return dict(sorted(pairs, key=lambda pair: pair[1], reverse=True))
+
+
+class Model(Protocol):
+    """What can be asked about a picture."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label that it can give."""
+        ...
+
+    def scores(self, picture: bytes) -> dict[str, float]:
+        """Each label with its score from 0 to 1, best first; UnreadablePictureError if the bytes are no picture."""
+        ...
+
+
 def train(pictures: Iterable[tuple[bytes, str]], *, progress: Progress = lambda _done, _count: None) -> TrainedModel:
     """Learn from pictures and their labels; the same pictures give the same model.
 
@@ -76,21 +112,61 @@ def train(pictures: Iterable[tuple[bytes, str]], *, progress: Progress = lambda 
         UnreadablePictureError: bytes that are no picture.
         ValueError: fewer than two labels, or a label with fewer than :data:`MIN_PICTURES_A_LABEL` pictures.
     """
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.ensemble import ExtraTreesClassifier
-
     pairs = list(pictures)
     counts = Counter(label for _, label in pairs)
     if len(counts) < 2:  # noqa: PLR2004
         raise ValueError(f"a model tells labels apart: two or more are needed, the pictures have {sorted(counts)}")
+    _refuse_scarce(counts)
+    rows = _rows([picture for picture, _ in pairs], progress)
+    return TrainedModel(
+        tuple(sorted(counts)), _fitted(rows, [label for _, label in pairs])
+    )  # sorted as scikit-learn does
+
+
+def train_multi_label(
+    pictures: Iterable[tuple[bytes, Collection[str]]], *, progress: Progress = lambda _done, _count: None
+) -> MultiLabelModel:
+    """Learn, for each label by itself, which pictures have it; the same pictures give the same model.
+
+    Raises:
+        UnreadablePictureError: bytes that are no picture.
+        ValueError: no label, or one that fewer than :data:`MIN_PICTURES_A_LABEL` pictures have or lack.
+    """
+    pairs = list(pictures)
+    having = Counter(label for _, labels in pairs for label in set(labels))
+    if not having:
+        raise ValueError("no picture has a label")
+    _refuse_scarce(having)
+    if common := sorted(label for label, count in having.items() if len(pairs) - count < MIN_PICTURES_A_LABEL):
+        raise ValueError(f"{', '.join(common)}: {MIN_PICTURES_A_LABEL} pictures or more must be without the label")
+    rows = _rows([picture for picture, _ in pairs], progress)
+    names = tuple(sorted(having))
+    return MultiLabelModel(names, tuple(_fitted(rows, [label in labels for _, labels in pairs]) for label in names))
+
+
+def _refuse_scarce(counts: Counter[str]) -> None:
     scarce = sorted(label for label, count in counts.items() if count < MIN_PICTURES_A_LABEL)
     if scarce:
         raise ValueError(f"{', '.join(scarce)}: each label needs {MIN_PICTURES_A_LABEL} pictures or more")
-    rows: list[Any] = []
-    with ThreadPoolExecutor(_THREADS) as workers:
-        for row in workers.map(features, (picture for picture, _ in pairs)):
+
+
+def _rows(pictures: Sequence[bytes], progress: Progress) -> NDArray[np.float32]:
+    rows: list[NDArray[np.float32]] = []
+    workers = ThreadPoolExecutor(_THREADS)
+    try:
+        for row in workers.map(features, pictures):
             rows.append(row)
-            progress(len(rows), len(pairs))
+            progress(len(rows), len(pictures))
+    finally:
+        # `progress` may raise to stop the training.
+        workers.shutdown(cancel_futures=True)
+    return np.stack(rows)
+
+
+def _fitted(rows: NDArray[np.float32], answers: Sequence[Any]) -> Any:  # noqa: ANN401  # scikit-learn's
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import ExtraTreesClassifier
+
     trees = ExtraTreesClassifier(
         _TREES,
         min_samples_leaf=_LEAF,
@@ -102,11 +178,11 @@ def train(pictures: Iterable[tuple[bytes, str]], *, progress: Progress = lambda 
     calibrated = CalibratedClassifierCV(
         trees,
         method="temperature",
-        cv=min(_FOLDS, *counts.values()),
+        cv=min(_FOLDS, *Counter(answers).values()),
         ensemble=False,  # pyright: ignore[reportArgumentType]
     )
-    calibrated.fit(np.stack(rows), [label for _, label in pairs])
-    return TrainedModel(tuple(sorted(counts)), calibrated)  # scikit-learn sorts them too
+    calibrated.fit(rows, answers)
+    return calibrated
 
 
 def ready_model(
