@@ -8,12 +8,15 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from inspection.command.transfer import print_uploaded, upload
-from inspection.layout import SOURCE
+from inspection.labels import HUMAN_DECIDED
+from inspection.layout import DECIDED_BY, SOURCE
 from local.cloud import LocalCloud
+from local.reviewer import ReviewError, decide_next
 from local.samples import TRUTH_FILE, read_truth, write_samples
 
 SECONDS_WITHOUT_A_LANDING = 60
@@ -21,7 +24,7 @@ SECONDS_WITHOUT_A_LANDING = 60
 
 
 def run_demo(cloud: LocalCloud, console: Console, *, images: Path | None, count: int, seed: int) -> bool:
-    """Send pictures, wait until each has landed, print where; True if all have.
+    """Send pictures, wait until each has landed, print where, and decide on an unclear one; True if all went well.
 
     Args:
         cloud: a running one.
@@ -56,7 +59,32 @@ def run_demo(cloud: LocalCloud, console: Console, *, images: Path | None, count:
         console.print(f"[red]missing:[/red] {name}", highlight=False)
     if missing:
         console.print(f"What the functions logged:\n{cloud.logs()}", markup=False, highlight=False)
-    return not missing
+    return not missing and show_decision(cloud, console)
+
+
+def show_decision(cloud: LocalCloud, console: Console) -> bool:
+    """Decide on one unclear picture through the review app, as its page does, and print where that went."""
+    if cloud.review_url is None:
+        console.print("Nobody reviews: the stack has no reviewers.")
+        return True
+    try:
+        decided = decide_next(cloud.review_url)
+    except ReviewError as error:
+        console.print(f"[red]Error:[/red] {escape(str(error))}\n{escape(cloud.logs())}", highlight=False)
+        return False
+    if decided is None:
+        console.print("No picture is unclear, so that there is nothing to review.")
+        return True
+    blobs = cloud.storage_client().list_blobs(cloud.prediction_bucket, prefix=f"{HUMAN_DECIDED}/")
+    places = [blob.name for blob in blobs if (blob.metadata or {}).get(DECIDED_BY) == decided.reviewer]
+    console.print(
+        f"{decided.reviewer} looked at {decided.name} and decided {decided.label!r}: "
+        f"it is now gs://{cloud.prediction_bucket}/{', '.join(places)}.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    return len(places) == 1
 
 
 def wait_for_landing(cloud: LocalCloud, names: AbstractSet[str], console: Console) -> dict[str, str]:
