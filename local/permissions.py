@@ -159,14 +159,14 @@ class Permissions:
     def __init__(self, project: str) -> None:
         """Nothing is granted yet; `project` is where resources are whose names do not say so."""
         self._project = project
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._bindings: list[Binding] = []
         self._refusals: list[Refusal] = []
 
     @property
     def bindings(self) -> list[Binding]:
         """What is granted now."""
-        with self._changed:
+        with self._lock:
             return list(self._bindings)
 
     def grant(self, binding: Binding) -> None:
@@ -189,12 +189,12 @@ class Permissions:
                 f"{binding.name} has the condition {binding.condition!r}; known here is "
                 f'resource.name.startsWith("...") alone: add it to {__name__}'
             )
-        with self._changed:
+        with self._lock:
             self._bindings.append(binding)
 
     def revoke(self, binding: Binding) -> None:
         """One binding less."""
-        with self._changed:
+        with self._lock:
             self._bindings.remove(binding)
 
     def allows(self, member: str, need: Need) -> bool:
@@ -212,26 +212,15 @@ class Permissions:
         """
         if identity is None or self.allows(f"serviceAccount:{identity}", need):
             return
-        with self._changed:
+        with self._lock:
             self._refusals.append(Refusal(identity=identity, need=need))
-            self._changed.notify_all()
         raise PermissionDeniedError(identity, need)
 
     @property
     def refusals(self) -> list[Refusal]:
         """All that was refused so far, in order."""
-        with self._changed:
+        with self._lock:
             return list(self._refusals)
-
-    def wait_for_refusal(self, wanted: Callable[[Refusal], bool], *, since: int, seconds: float) -> Refusal | None:
-        """The first wanted one after the first `since`, as soon as there is one; None if there is none in time."""
-
-        def found() -> Refusal | None:
-            return next((refusal for refusal in self._refusals[since:] if wanted(refusal)), None)
-
-        with self._changed:
-            self._changed.wait_for(found, seconds)
-            return found()
 
     def _covers(self, binding: Binding, resource: str) -> bool:
         if binding.condition is not None:

@@ -284,15 +284,17 @@ class _StorageApi:
                 topic = cast("re.Match[str]", _TOPIC.fullmatch(config["topic"]))["topic"]
                 try:
                     self._publish(topic, data, resources.event_attributes(event, identifier, config))
-                except Exception:  # noqa: BLE001  # whatever a publisher raises
+                except Exception as error:  # noqa: BLE001  # whatever a publisher raises
                     # The object is stored whatever becomes of its notification.
-                    _log.exception(
-                        "%s of gs://%s/%s#%d could not be published to %s",
+                    _log.error(  # a refusal needs no traceback
+                        "%s of gs://%s/%s#%d could not be published to %s: %s",
                         event.kind,
                         event.object.bucket,
                         event.object.name,
                         event.object.generation,
                         topic,
+                        error,
+                        exc_info=not isinstance(error, ApiError),
                     )
 
     def _changed(self, ask: _Ask, changed: Changed) -> StoredObject:

@@ -1,0 +1,347 @@
+"""Each binding of the program taken away, alone, while the line runs; and what failed without it.
+
+python -m tests.proof.permissions
+"""
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import grpc
+from google.cloud import pubsub_v1
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from rich.console import Console
+from rich.table import Table
+
+from inspection.layout import SOURCE
+from local.cloud import LocalCloud
+from local.demo import wait_for_landing
+from local.gate import Call, RequestLog
+from local.permissions import INVOKE, Binding, Refusal
+from local.samples import samples
+
+SECONDS_TO_WAIT = 30
+ATTEMPTS = 5
+"""As few as Pub/Sub allows; then a message becomes a dead letter."""
+
+CONFIG: Mapping[str, object] = {
+    "deliveryAttempts": ATTEMPTS,
+    "minimumBackoffSeconds": 1,
+    "maximumBackoffSeconds": 1,
+}
+
+_NUMBERS = count()
+
+NOT_RUN_HERE = "a build runs in Google's builder, not on this machine; the program's rules check the grant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What happened while one binding was missing."""
+
+    binding: Binding
+    failed: str
+    """What somebody would have noticed; empty if nothing failed, which means that the binding is not needed."""
+    exercised: bool = True
+
+
+class Deliveries(RequestLog):
+    """Counts pushes, and lets a test wait for them."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        super().__init__()
+        self._pushed = threading.Condition()
+        self._pushes: dict[str, int] = {}
+
+    def enter(self, call: Call) -> None:
+        """Count it if it is a push."""
+        super().enter(call)
+        if call.method == INVOKE and call.resource:
+            with self._pushed:
+                part = call.resource.rpartition("-")[2]
+                self._pushes[part] = self._pushes.get(part, 0) + 1
+                self._pushed.notify_all()
+
+    def wait(self, part: str, more: int) -> bool:
+        """Whether a part is pushed to so many times more."""
+        with self._pushed:
+            enough = self._pushes.get(part, 0) + more
+            return self._pushed.wait_for(lambda: self._pushes.get(part, 0) >= enough, SECONDS_TO_WAIT)
+
+
+@dataclass
+class Line:
+    """The running line, and what each experiment needs of it."""
+
+    cloud: LocalCloud
+    deliveries: Deliveries
+    publisher: pubsub_v1.PublisherClient
+    subscriber: pubsub_v1.SubscriberClient
+    held_back: list[str] = field(default_factory=list[str])
+    """Pictures that a missing binding kept from landing; each must land once it is granted again."""
+    _jpeg: bytes = field(default_factory=lambda: next(iter(samples(1, seed=31))).jpeg)
+
+    def new_name(self) -> str:
+        """A picture's name that none has had."""
+        return f"picture-{next(_NUMBERS)}.jpeg"
+
+    def send(self, name: str) -> None:
+        """Upload a picture."""
+        self.cloud.storage_client().bucket(self.cloud.inbound_bucket).blob(name).upload_from_string(
+            self._jpeg, content_type="image/jpeg"
+        )
+
+    def lands(self, *names: str) -> bool:
+        """Whether all of these land."""
+        return wait_for_landing(self.cloud, set(names), Console(quiet=True)).keys() == set(names)
+
+    def topic(self, path: str) -> str:
+        """Of `images` or `predictions`."""
+        return (
+            self.cloud.outputs["deadLetters"][path].replace("/subscriptions/", "/topics/").removesuffix("-dead-letters")
+        )
+
+    def dead_letter(self, path: str) -> bytes | None:
+        """The next dead letter's data, as soon as there is one; taken away."""
+        subscription = self.cloud.outputs["deadLetters"][path]
+        deadline = time.monotonic() + SECONDS_TO_WAIT
+        while time.monotonic() < deadline:
+            for received in self.subscriber.pull(
+                subscription=subscription, max_messages=1, timeout=10
+            ).received_messages:
+                self.subscriber.acknowledge(subscription=subscription, ack_ids=[received.ack_id])
+                return received.message.data
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stops:
+    """Without the binding this permission is refused, and a picture stays where it is."""
+
+    permission: str
+    so: str
+    """What somebody notices."""
+    name_taken: bool = False
+    """Whether it takes a picture whose name another one has."""
+
+    def run(self, line: Line, binding: Binding) -> Outcome:
+        """Send a picture without the binding."""
+        name = line.new_name()
+        if self.name_taken:
+            line.send(name)
+            if not line.lands(name):
+                return Outcome(binding=binding, failed="")
+        landed_before = _count_landed(line.cloud, name)
+
+        def landed() -> bool:
+            return _count_landed(line.cloud, name) > landed_before
+
+        def refused() -> bool:
+            return any(
+                binding.member.endswith(f":{refusal.identity}") and refusal.need.permission == self.permission
+                for refusal in line.cloud.permissions.refusals[refused_before:]
+            )
+
+        refused_before = len(line.cloud.permissions.refusals)
+        with line.cloud.without(binding):
+            line.send(name)
+            failed = _until(lambda: refused() or landed()) and refused() and not landed()
+        if not failed:
+            return Outcome(binding=binding, failed="")
+        if binding.name != "announcement-publisher":  # what was never announced comes back by itself in the cloud alone
+            line.held_back.append(name)
+        return Outcome(binding=binding, failed=f"{self.permission} is refused: {self.so}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepsNoDeadLetter:
+    """Without the binding a message that cannot be delivered is delivered again and again, and kept nowhere."""
+
+    path: str
+    part: str
+
+    def run(self, line: Line, binding: Binding) -> Outcome:
+        """Publish what nobody can read without the binding."""
+        data = binding.name.encode()
+        with line.cloud.without(binding):
+            line.publisher.publish(line.topic(self.path), data).result()
+            still_delivered = line.deliveries.wait(self.part, ATTEMPTS + 2)
+        kept = line.dead_letter(self.path) == data
+        if not (still_delivered and kept):
+            return Outcome(binding=binding, failed="")
+        return Outcome(
+            binding=binding,
+            failed=f"after {ATTEMPTS} attempts a message that nobody can read is delivered on and on, and is no dead letter",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotRun:
+    """Nothing on this machine asks for it."""
+
+    def run(self, _line: Line, binding: Binding) -> Outcome:
+        """Say so."""
+        return Outcome(binding=binding, failed=NOT_RUN_HERE, exercised=False)
+
+
+Experiment = Stops | KeepsNoDeadLetter | NotRun
+
+EXPERIMENTS: Mapping[str, Experiment] = {
+    "announcement-publisher": Stops(permission="pubsub.topics.publish", so="nobody hears of the picture"),
+    "push-signer": Stops(
+        permission="iam.serviceAccounts.getOpenIdToken", so="pushes bear no token, and the functions refuse them"
+    ),
+    "predict-invoker": Stops(permission="run.routes.invoke", so="predict refuses the push"),
+    "predict-image-reader": Stops(permission="storage.objects.get", so="the picture cannot be read"),
+    "predict-model-user": Stops(permission="automl.models.predict", so="the model does not answer"),
+    "predict-publisher": Stops(permission="pubsub.topics.publish", so="the prediction reaches nobody"),
+    "move-invoker": Stops(permission="run.routes.invoke", so="move refuses the push"),
+    "move-image-taker": Stops(permission="storage.objects.get", so="the picture cannot be copied"),
+    "move-image-sorter": Stops(permission="storage.objects.create", so="the picture has nowhere to go"),
+    "move-image-checker": Stops(
+        permission="storage.objects.get",
+        so="whether a taken name is the picture's own from an earlier attempt cannot be seen",
+        name_taken=True,
+    ),
+    "images-dead-letters-publisher": KeepsNoDeadLetter(path="images", part="predict"),
+    "images-forwarder": KeepsNoDeadLetter(path="images", part="predict"),
+    "predictions-dead-letters-publisher": KeepsNoDeadLetter(path="predictions", part="move"),
+    "predictions-forwarder": KeepsNoDeadLetter(path="predictions", part="move"),
+    "build-image-writer": NotRun(),
+    "build-source-reader": NotRun(),
+    "build-copied-source-reader": NotRun(),
+    "build-log-writer": NotRun(),
+}
+"""By the binding's name in the program. A binding that is not here is one that nobody has shown to be needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """All experiments."""
+
+    outcomes: Mapping[str, Outcome]
+    refused_with_all: list[Refusal]
+    """What was refused before any binding was taken away."""
+    landed_again: bool
+    """Whether every picture that was held back landed once all was granted again."""
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether each binding is needed and none is missing."""
+        needed = all(outcome.failed for outcome in self.outcomes.values())
+        return needed and not self.refused_with_all and self.landed_again
+
+
+def bindings_of(cloud: LocalCloud) -> list[Binding]:
+    """All that the program has granted."""
+    return cloud.permissions.bindings
+
+
+def prove(cloud: LocalCloud, deliveries: Deliveries) -> Proof:
+    """Take each binding of the running cloud away, one at a time.
+
+    Raises:
+        KeyError: nobody has said what should fail without a binding.
+    """
+    started = time.monotonic()
+    bindings = {binding.name: binding for binding in bindings_of(cloud)}
+    with grpc.insecure_channel(cloud.pubsub_address) as channel:
+        line = Line(
+            cloud=cloud,
+            deliveries=deliveries,
+            publisher=pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel)),
+            subscriber=pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel)),
+        )
+        line.send(first := line.new_name())
+        permissions, refused_before = cloud.permissions, len(cloud.permissions.refusals)
+        _until(lambda: _count_landed(cloud, first) > 0 or len(permissions.refusals) > refused_before)
+        refused = permissions.refusals[refused_before:]
+        all_granted = not refused and line.lands(first)
+        outcomes: dict[str, Outcome] = {}
+        if all_granted:
+            pictures = [name for name in bindings if not isinstance(EXPERIMENTS[name], KeepsNoDeadLetter)]
+            for name in pictures:
+                outcomes[name] = EXPERIMENTS[name].run(line, bindings[name])
+            outcomes |= _side_by_side(line, bindings)
+        landed_again = all_granted and line.lands(*line.held_back)
+    return Proof(
+        outcomes={name: outcomes.get(name, Outcome(binding=binding, failed="")) for name, binding in bindings.items()},
+        refused_with_all=refused,
+        landed_again=landed_again,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _side_by_side(line: Line, bindings: Mapping[str, Binding]) -> dict[str, Outcome]:
+    """The paths have nothing to do with each other, so that each waits for its own dead letters at the same time."""
+
+    def run(path: str) -> list[Outcome]:
+        return [
+            experiment.run(line, bindings[name])
+            for name, experiment in EXPERIMENTS.items()
+            if isinstance(experiment, KeepsNoDeadLetter) and experiment.path == path and name in bindings
+        ]
+
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(run, ("images", "predictions"))
+        return {outcome.binding.name: outcome for outcomes in found for outcome in outcomes}
+
+
+def _until(what: Callable[[], bool]) -> bool:
+    """Whether this becomes true in time."""
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not (true := what()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return true
+
+
+def _count_landed(cloud: LocalCloud, name: str) -> int:
+    """How many pictures of this name are in the prediction bucket."""
+    source = f"gs://{cloud.inbound_bucket}/{name}#"
+    blobs = cloud.storage_client().list_blobs(cloud.prediction_bucket)
+    return sum((blob.metadata or {})[SOURCE].startswith(source) for blob in blobs)
+
+
+def table(proof: Proof) -> Table:
+    """The report, binding by binding."""
+    table = Table("binding", "role", "without it", title=f"{len(proof.outcomes)} bindings, each taken away alone")
+    for outcome in sorted(proof.outcomes.values(), key=lambda outcome: not outcome.exercised):
+        table.add_row(
+            outcome.binding.name,
+            f"{outcome.binding.role.removeprefix('roles/')} on a {outcome.binding.kind}",
+            outcome.failed or "[red]nothing failed[/red]",
+            style=None if outcome.exercised else "dim",
+        )
+    return table
+
+
+def main() -> None:
+    """Print the report; exit code 1 if a binding is missing or not needed."""
+    console = Console()
+    with tempfile.TemporaryDirectory() as home:
+        deliveries = Deliveries()
+        with LocalCloud(Path(home), gate=deliveries, config=CONFIG) as cloud:
+            with console.status("Starting the local cloud"):
+                cloud.start(lambda _: None)
+            with console.status("Taking each binding away"):
+                proof = prove(cloud, deliveries)
+    console.print(table(proof))
+    console.print(f"{proof.seconds:.0f} s")
+    for refusal in proof.refused_with_all:
+        console.print(f"[red]refused with all bindings:[/red] {refusal}")
+    if not proof.landed_again:
+        console.print("[red]a picture did not land after its binding was granted again[/red]")
+    sys.exit(0 if proof.holds else 1)
+
+
+if __name__ == "__main__":
+    main()

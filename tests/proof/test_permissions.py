@@ -1,0 +1,79 @@
+"""No binding of the program is missing, and none is there that nothing needs."""
+
+from collections.abc import Generator
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from local.cloud import LocalCloud
+from local.program import Stack, run_program
+from tests.infra.google_stand_in import Google, Inventory
+from tests.proof.permissions import CONFIG, EXPERIMENTS, Deliveries, NotRun, Proof, prove, table
+
+pytestmark = pytest.mark.xdist_group("permissions")
+
+DECLARED = sorted(
+    grant.name for grant in Inventory(run_program(Stack.read("local"), Google())) if "member" in grant.inputs
+)
+
+
+@pytest.fixture(scope="module")
+def deliveries() -> Deliveries:
+    return Deliveries()
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory, deliveries: Deliveries) -> Generator[LocalCloud]:
+    with LocalCloud(tmp_path_factory.mktemp("permissions"), gate=deliveries, config=CONFIG) as running:
+        running.start(print)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proof(cloud: LocalCloud, deliveries: Deliveries) -> Proof:
+    return prove(cloud, deliveries)
+
+
+def test_with_all_bindings_everything_passes(proof: Proof):
+    assert proof.refused_with_all == []
+    assert proof.landed_again
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_without_this_binding_something_fails(proof: Proof, name: str):
+    outcome = proof.outcomes[name]
+    assert outcome.failed, f"nothing failed without {outcome.binding}"
+    assert outcome.exercised != isinstance(EXPERIMENTS[name], NotRun)
+
+
+def test_a_binding_that_the_program_lacks_turns_the_proof_red(cloud: LocalCloud, deliveries: Deliveries):
+    (reader,) = [binding for binding in cloud.permissions.bindings if binding.name == "predict-image-reader"]
+    with cloud.without(reader):
+        red = prove(cloud, deliveries)
+    assert not red.holds
+    assert {refusal.need.permission for refusal in red.refused_with_all} == {"storage.objects.get"}
+
+
+def test_a_binding_that_nothing_needs_turns_the_proof_red(
+    cloud: LocalCloud, deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+):
+    (reader,) = [binding for binding in cloud.permissions.bindings if binding.name == "predict-image-reader"]
+    again = replace(reader, name="twice")
+    monkeypatch.setattr("tests.proof.permissions.EXPERIMENTS", {"twice": EXPERIMENTS[reader.name]})
+    monkeypatch.setattr("tests.proof.permissions.bindings_of", lambda _cloud: [again])  # pyright: ignore[reportUnknownLambdaType]
+    cloud.permissions.grant(again)
+    red = prove(cloud, deliveries)
+    cloud.permissions.revoke(again)
+    assert not red.holds
+    assert "nothing failed" in shown(red)
+
+
+def test_the_report_names_every_binding(proof: Proof):
+    assert all(name in shown(proof) for name in DECLARED)
+
+
+def shown(proof: Proof) -> str:
+    console = Console(width=200, record=True, quiet=True)
+    console.print(table(proof))
+    return console.export_text()
