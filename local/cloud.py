@@ -145,6 +145,14 @@ class LocalCloud:
                 self.permissions.grant(binding)
             self._provider.apply_dead_letters()
 
+    def build_again(self) -> None:
+        """Read the sources of what runs, as a new build of them would.
+
+        Raises:
+            PermissionDeniedError: who builds may not.
+        """
+        self._provider.read_sources_again()
+
     def storage_client(self) -> storage.Client:
         """A client that speaks as the engineer at the machine."""
         return storage.Client(
@@ -233,7 +241,13 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             raise CannotStartError(message)
 
     def _write_state(self) -> None:
-        state = {"pid": os.getpid(), "storageUrl": self.storage_url, "project": self.project, "outputs": self.outputs}
+        state = {
+            "pid": os.getpid(),
+            "storageUrl": self.storage_url,
+            "pubsubAddress": self.pubsub_address,
+            "project": self.project,
+            "outputs": self.outputs,
+        }
         (self._home / STATE_FILE).write_text(json.dumps(state))
 
     def _serve(self, models: ModelRegistry, publisher: pubsub_v1.PublisherClient) -> Front:

@@ -21,6 +21,7 @@ ANONYMOUS: Final = "allUsers"
 
 INVOKE: Final = "run.routes.invoke"
 PUBLISH: Final = "pubsub.topics.publish"
+READ: Final = "storage.objects.get"
 CONSUME: Final = "pubsub.subscriptions.consume"
 SIGN_PUSH: Final = "iam.serviceAccounts.getOpenIdToken"
 
@@ -88,6 +89,13 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
             "iam.serviceAccounts.signJwt",
             "resourcemanager.projects.get",
             "resourcemanager.projects.list",
+        }
+    ),
+    "roles/iap.httpsResourceAccessor": frozenset(
+        {
+            "iap.tunnelDestGroups.accessViaIAP",
+            "iap.tunnelInstances.accessViaIAP",
+            "iap.webServiceVersions.accessViaIAP",
         }
     ),
     # What a build does with these happens in Google's builder, which does not run here.
@@ -278,7 +286,7 @@ def needs(call: Call, exists: Callable[[str, str], bool]) -> list[Need]:
         return [Need(permission=call.method, resource=_resource_name(call))]
     if call.object is None:
         return [Need(permission=call.method, resource=_bucket_name(call.bucket))]
-    at = _object_name(call.bucket, call.object)
+    at = object_name(call.bucket, call.object)
     if call.method in _ON_OBJECT:
         return [Need(permission=_ON_OBJECT[call.method], resource=at)]
     if call.method == "storage.objects.insert":
@@ -294,7 +302,7 @@ def needs(call: Call, exists: Callable[[str, str], bool]) -> list[Need]:
 
 
 def _writing(call: Call, bucket: str, name: str, exists: Callable[[str, str], bool]) -> list[Need]:
-    at = _object_name(bucket, name)
+    at = object_name(bucket, name)
     creating = Need(permission="storage.objects.create", resource=at)
     # With ifGenerationMatch=0 nothing is ever overwritten: a taken name is answered with 412.
     if call.only_if_absent or not exists(bucket, name):
@@ -306,7 +314,7 @@ def _bucket_name(bucket: str) -> str:
     return f"projects/_/buckets/{bucket}"
 
 
-def _object_name(bucket: str, name: str) -> str:
+def object_name(bucket: str, name: str) -> str:
     """As IAM conditions see it (https://cloud.google.com/iam/docs/conditions-resource-attributes)."""
     return f"{_bucket_name(bucket)}/objects/{name}"
 

@@ -17,7 +17,7 @@ from local.front import Front
 from local.gate import ApiError
 from local.http import HOST
 from local.identity import as_identity
-from local.permissions import CONSUME, PUBLISH, Binding, Need, Permissions
+from local.permissions import CONSUME, PUBLISH, READ, Binding, Need, Permissions, object_name
 
 PROJECT_NUMBER = "123456789012"
 STORAGE_AGENT = f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
@@ -99,6 +99,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._lock = threading.Lock()
         self._dead_letters: dict[str, dict[str, Any]] = {}
         self._applying = threading.Lock()
+        self._builds: list[tuple[str, str, str]] = []
         self.not_run: dict[str, int] = {}
         """What was declared and changes nothing here: reason and how often."""
         self.failures: list[Exception] = []
@@ -273,7 +274,8 @@ class LocalProvider(pulumi.runtime.Mocks):
     def _function(self, inputs: Inputs) -> tuple[str, Outputs]:
         build, service = inputs["buildConfig"], inputs["serviceConfig"]
         source = build["source"]["storageSource"]
-        archive = self._storage.bucket(source["bucket"]).blob(source["object"]).download_as_bytes()
+        builder = build["serviceAccount"].rpartition("/")[2]
+        archive = self._read_sources(builder, source["bucket"], source["object"])
         port = self._runner.start_function(
             inputs["name"], archive=archive, entry_point=build["entryPoint"], service=service
         )
@@ -286,6 +288,22 @@ class LocalProvider(pulumi.runtime.Mocks):
         }
         return f"{path}/functions/{inputs['name']}", outputs
 
+    def _read_sources(self, builder: str, bucket: str, name: str) -> bytes:
+        """A zip, as the account that builds from it reads it; all else that a build does is Google's alone."""
+        self._permissions.require(builder, Need(permission=READ, resource=object_name(bucket, name)))
+        with self._lock:
+            self._builds.append((builder, bucket, name))
+        return self._storage.bucket(bucket).blob(name).download_as_bytes()
+
+    def read_sources_again(self) -> None:
+        """Read what was built from, as a new build would.
+
+        Raises:
+            PermissionDeniedError: who builds may not.
+        """
+        for build in list(self._builds):
+            self._read_sources(*build)
+
     def _application(self, _inputs: Inputs) -> tuple[str, Outputs]:
         """Made or found: here, every project has one."""
         return self._project, {"defaultHostname": self._app_engine_host()}
@@ -295,7 +313,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         bucket, _, name = inputs["deployment"]["zip"]["sourceUrl"].removeprefix(_DOWNLOADS).partition("/")
         port = self._runner.start_service(
             service,
-            archive=self._storage.bucket(bucket).blob(name).download_as_bytes(),
+            archive=self._read_sources(f"{self._project}@appspot.gserviceaccount.com", bucket, name),
             shell=inputs["entrypoint"]["shell"],
             identity=inputs["serviceAccount"],
             variables=inputs.get("envVariables", {}),

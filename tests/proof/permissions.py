@@ -3,6 +3,7 @@
 python -m tests.proof.permissions
 """
 
+import secrets
 import sys
 import tempfile
 import threading
@@ -14,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 import grpc
+import httpx
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
@@ -24,7 +26,7 @@ from inspection.layout import SOURCE
 from local.cloud import LocalCloud
 from local.demo import wait_for_landing
 from local.gate import Call, RequestLog
-from local.permissions import INVOKE, Binding, Refusal
+from local.permissions import INVOKE, Binding, PermissionDeniedError, Refusal
 from local.samples import samples
 
 SECONDS_TO_WAIT = 30
@@ -35,6 +37,7 @@ CONFIG: Mapping[str, object] = {
     "deliveryAttempts": ATTEMPTS,
     "minimumBackoffSeconds": 1,
     "maximumBackoffSeconds": 1,
+    "threshold": 1,  # every picture is unclear
 }
 
 _NUMBERS = count()
@@ -184,6 +187,43 @@ class KeepsNoDeadLetter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CannotDecide:
+    """Without the binding a reviewer cannot do the work."""
+
+    permission: str
+    so: str
+
+    def run(self, line: Line, binding: Binding) -> Outcome:
+        """Look at an unclear picture and decide on it, without the binding."""
+        line.send(name := line.new_name())
+        ready = line.lands(name)
+        with line.cloud.without(binding):
+            worked = _review(line.cloud)
+            refused = line.cloud.permissions.refusals[-1:]
+        if not ready or worked or not refused or refused[0].need.permission != self.permission:
+            return Outcome(binding=binding, failed="")
+        if not _review(line.cloud):
+            return Outcome(binding=binding, failed="")
+        return Outcome(binding=binding, failed=f"{self.permission} is refused: {self.so}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CannotBuild:
+    """Without the binding nothing can be deployed."""
+
+    def run(self, line: Line, binding: Binding) -> Outcome:
+        """Build without the binding."""
+        with line.cloud.without(binding):
+            try:
+                line.cloud.build_again()
+            except PermissionDeniedError:
+                return Outcome(
+                    binding=binding, failed="storage.objects.get is refused: a build cannot read its sources"
+                )
+        return Outcome(binding=binding, failed="")
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotRun:
     """Nothing on this machine asks for it."""
 
@@ -192,7 +232,7 @@ class NotRun:
         return Outcome(binding=binding, failed=NOT_RUN_HERE, exercised=False)
 
 
-Experiment = Stops | KeepsNoDeadLetter | NotRun
+Experiment = Stops | KeepsNoDeadLetter | CannotDecide | CannotBuild | NotRun
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     "announcement-publisher": Stops(permission="pubsub.topics.publish", so="nobody hears of the picture"),
@@ -215,8 +255,15 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "images-forwarder": KeepsNoDeadLetter(path="images", part="predict"),
     "predictions-dead-letters-publisher": KeepsNoDeadLetter(path="predictions", part="move"),
     "predictions-forwarder": KeepsNoDeadLetter(path="predictions", part="move"),
+    "review-image-decider": CannotDecide(permission="storage.objects.list", so="the reviewer gets no picture"),
+    "review-link-signer": CannotDecide(
+        permission="iam.serviceAccounts.signBlob", so="the reviewer does not see the picture"
+    ),
+    "build-source-reader": CannotBuild(),
+    "app-engine-source-reader": CannotBuild(),
+    "app-engine-image-writer": NotRun(),
+    "app-engine-log-writer": NotRun(),
     "build-image-writer": NotRun(),
-    "build-source-reader": NotRun(),
     "build-copied-source-reader": NotRun(),
     "build-log-writer": NotRun(),
 }
@@ -302,6 +349,20 @@ def _until(what: Callable[[], bool]) -> bool:
     while not (true := what()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return true
+
+
+def _review(cloud: LocalCloud) -> bool:
+    """Whether a reviewer sees an unclear picture, and can decide on it."""
+    with httpx.Client(base_url=cloud.review_url or "", headers={"X-Review-Page": secrets.token_urlsafe(12)}) as page:
+        queue = page.post("/api/queue", json={"count": 1, "cursor": None, "held": []})
+        if not queue.is_success:
+            return False
+        (picture,) = queue.json()["pictures"]
+        if not page.get(picture["image_url"], follow_redirects=True).is_success:
+            page.post("/api/claims/release", json={"pictures": [{"id": picture["id"], "claim": picture["claim"]}]})
+            return False
+        decision = {"label": "ok", "claim": picture["claim"], "number": 1}
+        return page.post(f"/api/pictures/{picture['id']}/decision", json=decision).is_success
 
 
 def _count_landed(cloud: LocalCloud, name: str) -> int:

@@ -1,5 +1,6 @@
 """No binding of the program is missing, and none is there that nothing needs."""
 
+import io
 from collections.abc import Generator
 from dataclasses import replace
 
@@ -74,6 +75,6 @@ def test_the_report_names_every_binding(proof: Proof):
 
 
 def shown(proof: Proof) -> str:
-    console = Console(width=200, record=True, quiet=True)
+    console = Console(width=200, file=io.StringIO(), record=True)
     console.print(table(proof))
     return console.export_text()
