@@ -74,9 +74,9 @@ class ReviewApp(Part):
                 )
             ),
             env_variables=self._environment(settings, args.prediction),
+            # What the page asks for in the background cannot follow a redirect to Google; the page tells its user.
             handlers=[
-                # The page can tell its user, who would lose what is not sent yet; a redirect it could not follow.
-                handler("/api/.*", settings.sign_in, unauthorized=by_login),
+                *([handler("/api/.*", settings.sign_in, unauthorized=True)] if by_login else []),
                 handler("/.*", settings.sign_in),
             ],
             # App Engine's login is one of its bundled services.

@@ -207,10 +207,8 @@ class Settings(_Model):
         description="App Engine's name for a region: us-central and europe-west for us-central1 and europe-west1, any "
         "other as it is"
     )
-    iap_client_id: Text | None = Field(None, description=_IAP_CLIENT_RULE, validate_default=True)
-    iap_client_secret: Annotated[SecretStr, Field(min_length=1)] | None = Field(
-        None, description=_IAP_CLIENT_RULE, validate_default=True
-    )
+    iap_client_id: Text | None = Field(None, description=_IAP_CLIENT_RULE)
+    iap_client_secret: Annotated[SecretStr, Field(min_length=1)] | None = Field(None, description=_IAP_CLIENT_RULE)
 
     name: str = Field(description=PREFIX_RULE)
     inbound_bucket: str = Field(description=BUCKET_NAME_RULE)
@@ -426,6 +424,9 @@ def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
         "sourcesBucket": f"{prefix}-sources",
         "bucketLocation": values.get(REGION, "missing"),
         "appEngineLocation": app_engine_location(str(values.get(REGION, "missing"))),
+        # Named, as a default is not checked, and these may be missed.
+        "iapClientId": None,
+        "iapClientSecret": None,
     }
     try:
         return Settings.model_validate({**derived, **values}, context=stack)

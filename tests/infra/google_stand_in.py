@@ -18,6 +18,16 @@ APP_ENGINE_BUILDER = f"serviceAccount:{PROJECT}@appspot.gserviceaccount.com"
 APP_ENGINE_HOST = f"{PROJECT}.ey.r.appspot.com"
 
 ENDPOINT = f"projects/{PROJECT}/locations/europe-west4/endpoints/42"
+REVIEWERS = ("Anna@example.com", "bert@example.com")
+REVIEWED: Mapping[str, Any] = {
+    "reviewers": REVIEWERS,
+    "createAppEngine": True,
+    "signIn": "iap",
+    "iapClientId": "1-a.apps.googleusercontent.com",
+    "iapClientSecret": "do-not-tell",
+}
+"""With the review app and all that it can bring along."""
+
 REQUIRED: Mapping[str, Any] = {"gcp:project": PROJECT, "gcp:region": "europe-west3", "modelId": ENDPOINT}
 
 ANSWERS: Mapping[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""A function's zip: what is in it, and that the same sources make the same bytes."""
+"""The zips: what is in them, and that the same sources make the same bytes."""
 
 import os
 import zipfile
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.archive import Archive, ArchiveError, build_archive
+from infra.archive import Archive, ArchiveError, build_archive, build_default_archive, build_review_archive
+from infra.page import built_page
 from local.program import ROOT
 from tests.infra.google_stand_in import copy_checkout
 
@@ -31,6 +32,22 @@ def test_a_zip_holds_the_function_at_its_root_and_the_vocabulary_beside_it(part:
     assert names == sorted(names, key=lambda name: name.split("/"))
 
 
+def test_the_review_apps_zip_holds_the_server_the_built_page_and_the_vocabulary():
+    names = contents(build_review_archive(root=ROOT))
+    page = {path.relative_to(built_page(ROOT)).as_posix() for path in built_page(ROOT).rglob("*") if path.is_file()}
+    assert "index.html" in page
+    assert set(names) == {
+        "requirements.txt",
+        *(f"webapp/{path.name}" for path in (ROOT / "webapp").glob("*.py")),
+        *(f"webapp/frontend/dist/{name}" for name in page),
+        *(f"inspection/{path.name}" for path in (ROOT / "inspection").glob("*.py")),
+    }
+
+
+def test_the_default_services_zip_needs_nothing_else():
+    assert contents(build_default_archive(root=ROOT)) == ["main.py", "requirements.txt"]
+
+
 def test_a_fresh_checkout_elsewhere_makes_the_same_bytes(checkout: Path):
     for number, path in enumerate(sorted(checkout.rglob("*"))):
         os.utime(path, (1_000_000_000 + number, 1_000_000_000 + number))
@@ -38,6 +55,10 @@ def test_a_fresh_checkout_elsewhere_makes_the_same_bytes(checkout: Path):
     for part in ("predict", "move"):
         here, there = build_archive(part, root=ROOT), build_archive(part, root=checkout)
         assert here.path != there.path
+        assert here.path.read_bytes() == there.path.read_bytes()
+        assert here.object_name == there.object_name
+    for build in (build_review_archive, build_default_archive):
+        here, there = build(root=ROOT), build(root=checkout)
         assert here.path.read_bytes() == there.path.read_bytes()
         assert here.object_name == there.object_name
 
@@ -77,3 +98,6 @@ def test_missing_files_are_named(checkout: Path):
     (checkout / "functions" / "move" / "requirements.txt").unlink()
     with pytest.raises(ArchiveError, match=r"functions/move has no main\.py and no requirements\.txt"):
         build_archive("move", root=checkout)
+    (checkout / "webapp" / "requirements.txt").unlink()
+    with pytest.raises(ArchiveError, match=r"webapp has no requirements\.txt"):
+        build_review_archive(root=checkout)

@@ -8,7 +8,7 @@ import pulumi
 import pytest
 
 from local.program import ROOT, ProgramError, Stack, run_program
-from tests.infra.google_stand_in import Google, Inventory, copy_checkout, declare
+from tests.infra.google_stand_in import REVIEWED, REVIEWERS, Google, Inventory, copy_checkout, declare
 
 
 def fingerprints(inventory: Inventory) -> dict[str, Any]:
@@ -47,6 +47,22 @@ def test_one_changed_byte_updates_exactly_that_function(checkout: Path, part: st
     with (checkout / "functions" / part / "main.py").open("a") as file:
         file.write("\n")
     assert changed(before, declare(root=checkout)) == {f"{part}-sources", f"{part}-function"}
+
+
+def test_one_changed_byte_of_the_review_app_updates_exactly_its_service(checkout: Path):
+    before = declare(root=checkout, **REVIEWED)
+    assert changed(declare(**REVIEWED), before) == set()
+    with (checkout / "webapp" / "routes.py").open("a") as file:
+        file.write("\n")
+    assert changed(before, declare(root=checkout, **REVIEWED)) == {"review-sources", "review-version"}
+
+
+def test_a_reviewer_more_updates_the_review_app_and_admits_one_more():
+    one: dict[str, Any] = {**REVIEWED, "reviewers": REVIEWERS[:1]}
+    fewer, more = declare(**one), declare(**REVIEWED)
+    old, new = fingerprints(fewer), fingerprints(more)
+    assert [urn.rpartition("::")[2] for urn in new.keys() - old.keys()] == [f"review-reviewer-{REVIEWERS[1]}"]
+    assert {urn.rpartition("::")[2] for urn in old if old[urn] != new[urn]} == {"review-version"}
 
 
 def test_a_change_of_the_vocabulary_updates_both_functions(checkout: Path):

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from tests.infra.google_stand_in import (
+    APP_ENGINE_BUILDER,
+    APP_ENGINE_HOST,
     BINDINGS,
     ENDPOINT,
     PROJECT,
     PUBSUB_AGENT,
+    REVIEWED,
+    REVIEWERS,
     STORAGE_AGENT,
     Inventory,
     declare,
@@ -32,12 +36,13 @@ def topic(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def line() -> Inventory:
-    return declare(alertEmail="line@example.com")
+    return declare(alertEmail="line@example.com", **REVIEWED)
 
 
 def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
     assert Counter(resource.type for resource in line) == {
         "inspection:part:Announcement": 1,
+        "inspection:part:AppEngine": 1,
         "inspection:part:Buckets": 1,
         "inspection:part:Build": 1,
         "inspection:part:Delivery": 2,
@@ -46,25 +51,29 @@ def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
         "inspection:part:Move": 1,
         "inspection:part:Predict": 1,
         "inspection:part:PushIdentity": 1,
+        "inspection:part:ReviewApp": 1,
         "inspection:part:Services": 1,
+        "gcp:appengine/application:Application": 1,
+        "gcp:appengine/standardAppVersion:StandardAppVersion": 2,
         "gcp:artifactregistry/repository:Repository": 1,
         "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": 1,
         "gcp:cloudfunctionsv2/function:Function": 2,
         "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": 2,
+        "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember": 2,
         "gcp:monitoring/alertPolicy:AlertPolicy": 4,
         "gcp:monitoring/notificationChannel:NotificationChannel": 1,
-        "gcp:projects/iAMMember:IAMMember": 2,
-        "gcp:projects/service:Service": 13,
+        "gcp:projects/iAMMember:IAMMember": 4,
+        "gcp:projects/service:Service": 15,
         "gcp:projects/serviceIdentity:ServiceIdentity": 1,
         "gcp:pubsub/subscription:Subscription": 4,
         "gcp:pubsub/subscriptionIAMMember:SubscriptionIAMMember": 2,
         "gcp:pubsub/topic:Topic": 4,
         "gcp:pubsub/topicIAMMember:TopicIAMMember": 4,
-        "gcp:serviceaccount/account:Account": 4,
-        "gcp:serviceaccount/iAMMember:IAMMember": 1,
+        "gcp:serviceaccount/account:Account": 6,
+        "gcp:serviceaccount/iAMMember:IAMMember": 2,
         "gcp:storage/bucket:Bucket": 3,
-        "gcp:storage/bucketIAMMember:BucketIAMMember": 5,
-        "gcp:storage/bucketObject:BucketObject": 2,
+        "gcp:storage/bucketIAMMember:BucketIAMMember": 7,
+        "gcp:storage/bucketObject:BucketObject": 4,
         "gcp:storage/notification:Notification": 1,
         "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember": 1,
     }
@@ -193,6 +202,19 @@ def test_every_grant_is_one_of_these(line: Inventory):
         (SOURCES, "roles/storage.objectViewer", account("build")),
         (PROJECT, "roles/storage.objectViewer", account("build")),
         (PROJECT, "roles/logging.logWriter", account("build")),
+        # review
+        (PREDICTED, "roles/storage.objectUser", account("review")),
+        (
+            f"projects/{PROJECT}/serviceAccounts/{account('review').partition(':')[2]}",
+            "roles/iam.serviceAccountTokenCreator",
+            account("review"),
+        ),
+        (f"{NAME}-review", "roles/iap.httpsResourceAccessor", "user:anna@example.com"),
+        (f"{NAME}-review", "roles/iap.httpsResourceAccessor", "user:bert@example.com"),
+        # App Engine's own account, which builds
+        (SOURCES, "roles/storage.objectViewer", APP_ENGINE_BUILDER),
+        (PROJECT, "roles/artifactregistry.writer", APP_ENGINE_BUILDER),
+        (PROJECT, "roles/logging.logWriter", APP_ENGINE_BUILDER),
         # Google's agents
         (f"{NAME}-images", "roles/pubsub.publisher", STORAGE_AGENT),
         (f"{NAME}-images-dead-letters", "roles/pubsub.publisher", PUBSUB_AGENT),
@@ -233,11 +255,13 @@ def test_an_automl_model_is_completed_and_granted_on_its_project():
 def test_what_a_user_gets_told(line: Inventory):
     assert line.outputs == {
         "inboundBucket": f"gs://{INBOUND}",
+        "reviewUrl": f"https://{NAME}-review-dot-{APP_ENGINE_HOST}",
         "predictionBucket": f"gs://{PREDICTED}",
         "uploadCommand": f"gcloud storage cp IMAGE gs://{INBOUND}",
         "deadLetters": {
             path: f"projects/{PROJECT}/subscriptions/{NAME}-{path}-dead-letters" for path in ("images", "predictions")
         },
+        "topics": {path: f"projects/{PROJECT}/topics/{NAME}-{path}" for path in ("images", "predictions")},
     }
 
 
@@ -271,18 +295,26 @@ def test_no_basic_role_no_key_and_no_kind_of_grant_beside_the_known_ones(line: I
         assert not resource.type.endswith(("Key", "IAMPolicy", "IAMBinding", "IamPolicy", "IamBinding")), resource
 
 
-def test_each_grant_is_for_an_own_account_or_a_named_agent_of_google(line: Inventory):
-    own = {account(part) for part in ("predict", "move", "push", "build")}
-    declared = {f"{NAME}-{part}" for part in ("predict", "move", "push", "build")}
+def test_each_grant_is_for_an_own_account_a_named_agent_of_google_or_a_reviewer_who_may_look(line: Inventory):
+    parts = ("predict", "move", "push", "build", "review", "default")
+    declared = {f"{NAME}-{part}" for part in parts}
     assert {resource.inputs["accountId"] for resource in line.of("serviceaccount/account:Account")} == declared
-    for grant in line.bindings():
-        assert grant[3] in own | {STORAGE_AGENT, PUBSUB_AGENT}, grant
+    google = {STORAGE_AGENT, PUBSUB_AGENT, APP_ENGINE_BUILDER}
+    for kind, resource, role, member in line.bindings():
+        if member.startswith("user:"):
+            assert member.removeprefix("user:") in map(str.lower, REVIEWERS), member
+            assert kind == "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember"
+            assert (resource, role) == (f"{NAME}-review", "roles/iap.httpsResourceAccessor")
+        else:
+            assert member in {account(part) for part in parts} | google, (resource, role, member)
 
 
-def test_each_function_runs_as_an_account_of_its_own(line: Inventory):
+def test_each_function_and_service_runs_as_an_account_of_its_own(line: Inventory):
     functions = line.of("cloudfunctionsv2/function:Function")
-    runs_as = {function.inputs["serviceConfig"]["serviceAccountEmail"] for function in functions}
-    assert len(runs_as) == len(functions)
+    services = line.of("appengine/standardAppVersion:StandardAppVersion")
+    runs_as = [function.inputs["serviceConfig"]["serviceAccountEmail"] for function in functions]
+    runs_as += [service.inputs["serviceAccount"] for service in services]
+    assert len(set(runs_as)) == len(runs_as) == 4
 
 
 def test_every_subscription_keeps_what_it_cannot_deliver_and_never_expires(line: Inventory):

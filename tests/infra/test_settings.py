@@ -120,6 +120,56 @@ def test_each_mistake_names_the_key_the_value_what_is_allowed_and_what_to_do(
     assert "pulumi config" in mistake
 
 
+CLIENT = {"iapClientId": "1-a.apps.googleusercontent.com", "iapClientSecret": "GOCSPX-do-not-tell"}
+OWN_IAP: dict[str, Any] = {"reviewers": ["a@b.de"], "createAppEngine": True, "signIn": "iap", **CLIENT}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"signIn": "google"}, ["signIn is 'google'", "iap or appengine"]),
+        ({"signIn": "development"}, ["signIn is 'development'", "the stack is 'dev'", "in the stack 'local' alone"]),
+        ({"createAppEngine": "perhaps"}, ["createAppEngine is 'perhaps'", "true or false"]),
+        ({"appEngineLocation": "europe-west1"}, ["appEngineLocation is 'europe-west1'", "us-central and europe-west"]),
+        ({"appEngineLocation": "Berlin"}, ["appEngineLocation is 'Berlin'"]),
+        ({"review": {"maxInstances": 0}}, ["review.maxInstances is 0", "1 to 1000", "--path 'review.maxInstances'"]),
+        ({"review": {"instanceClass": "B1"}}, ["review.instanceClass is 'B1'", "F1, F2, F4 or F4_1G"]),
+        ({"review": {"memory": "1Gi"}}, ["review.memory ('1Gi') is no key", "there are maxInstances, instanceClass"]),
+        (OWN_IAP | {"iapClientSecret": None}, ["iapClientSecret is missing", "set --secret iapClientSecret"]),
+        (OWN_IAP | {"iapClientId": None}, ["iapClientId is missing", "cannot be switched on without it"]),
+        ({"iapClientId": "1"}, ["iapClientId is '1'", "used for nothing", "beside createAppEngine: true"]),
+        ({"iapClientSecret": "do-not-tell"}, ["iapClientSecret is not shown here", "set --secret iapClientSecret"]),
+        ({"iapClientSecrt": "1", "iapSecret": "do-not-tell"}, ["iapSecret (not shown here) is no key"]),
+        (
+            {"gcp:project": "p" * 30, "name": "n" * MAX_PREFIX_LENGTH, "reviewers": ["a@b.de"]},
+            ["name is 'nnn", "has 64 characters before its first dot", "may have 63"],
+        ),
+    ],
+)
+def test_mistakes_about_the_review_app(values: dict[str, Any], expected: list[str]):
+    *_, mistake = mistakes(**values)
+    for part in expected:
+        assert part in mistake
+    assert "do-not-tell" not in mistake
+
+
+def test_development_is_for_the_local_stack_alone():
+    assert parse("local", signIn="development").sign_in == "development"
+
+
+def test_app_engine_has_names_of_its_own_for_two_regions():
+    regions = {"us-central1": "us-central", "europe-west1": "europe-west", "europe-west3": "europe-west3"}
+    for region, location in regions.items():
+        assert parse(**{"gcp:region": region}).app_engine_location == location
+
+
+def test_the_secret_of_the_oauth_client_is_shown_nowhere():
+    settings = parse(**OWN_IAP)
+    assert settings.iap_client_secret
+    assert settings.iap_client_secret.get_secret_value() == CLIENT["iapClientSecret"]
+    assert "do-not-tell" not in f"{settings!r} {settings}"
+
+
 def test_all_mistakes_are_listed_at_once():
     listed = mistakes(
         modelId="model",
