@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+from google.cloud import storage
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from inspection.command.transfer import print_uploaded, upload
 from inspection.labels import HUMAN_DECIDED
-from inspection.layout import DECIDED_BY, SOURCE
+from inspection.layout import DECIDED_AT, SOURCE
 from local.cloud import LocalCloud
 from local.reviewer import ReviewError, decide_next
 from local.samples import TRUTH_FILE, read_truth, write_samples
@@ -76,15 +77,23 @@ def show_decision(cloud: LocalCloud, console: Console) -> bool:
         console.print("No picture is unclear, so that there is nothing to review.")
         return True
     blobs = cloud.storage_client().list_blobs(cloud.prediction_bucket, prefix=f"{HUMAN_DECIDED}/")
-    places = [blob.name for blob in blobs if (blob.metadata or {}).get(DECIDED_BY) == decided.reviewer]
+    newest = max(blobs, key=_decided_at, default=None)
+    if newest is None:
+        console.print(f"[red]missing:[/red] {escape(decided.name)}, which was decided", highlight=False)
+        return False
     console.print(
         f"{decided.reviewer} looked at {decided.name} and decided {decided.label!r}: "
-        f"it is now gs://{cloud.prediction_bucket}/{', '.join(places)}.",
+        f"it is now gs://{cloud.prediction_bucket}/{newest.name}",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
-    return len(places) == 1
+    return True
+
+
+def _decided_at(blob: storage.Blob) -> str:
+    """Times in this form are in order as text."""
+    return (blob.metadata or {}).get(DECIDED_AT, "")
 
 
 def wait_for_landing(cloud: LocalCloud, names: AbstractSet[str], console: Console) -> dict[str, str]:
