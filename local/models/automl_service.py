@@ -167,7 +167,7 @@ class _AutoMl:
         return _dataset(self._workshop.data_set(request.name))
 
     def list_datasets(self, request: types.ListDatasetsRequest) -> types.ListDatasetsResponse:
-        found = _filtered(self._workshop.data_sets(_checked_parent(request.parent)), request.filter)
+        found = _filtered(self._workshop.data_sets(f"{_checked_parent(request.parent)}/datasets/ICN"), request.filter)
         return types.ListDatasetsResponse(datasets=[_dataset(each) for each in found])
 
     def import_data(self, request: types.ImportDataRequest) -> operations_pb2.Operation:
@@ -208,7 +208,7 @@ class _AutoMl:
         return self._model(self._workshop.model(request.name))
 
     def list_models(self, request: types.ListModelsRequest) -> types.ListModelsResponse:
-        found = _filtered(self._workshop.models(_checked_parent(request.parent)), request.filter)
+        found = _filtered(self._workshop.models(f"{_checked_parent(request.parent)}/models/ICN"), request.filter)
         return types.ListModelsResponse(model=[self._model(each) for each in found])
 
     def deploy_model(self, request: types.DeployModelRequest) -> operations_pb2.Operation:

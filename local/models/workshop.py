@@ -29,6 +29,7 @@ from local.gate import ApiError
 from local.models.registry import ModelRegistry, RegisteredModel
 from local.models.training import Model, train, train_multi_label
 from local.rpc import RefusedError
+from local.storage.store import ObjectStore, StorageError
 
 LEAST_PICTURES: Final = 10
 """Of each label; Google trains with no fewer."""
@@ -265,10 +266,10 @@ class Workshop:
         with self._lock:
             return _existing(self._data_sets, name, "Dataset")
 
-    def data_sets(self, parent: str) -> list[DataSet]:
-        """Those below a name."""
+    def data_sets(self, prefix: str) -> list[DataSet]:
+        """Those whose names begin so."""
         with self._lock:
-            return [found for name, found in sorted(self._data_sets.items()) if name.startswith(f"{parent}/")]
+            return [found for name, found in sorted(self._data_sets.items()) if name.startswith(prefix)]
 
     def delete_data_set(self, name: str) -> None:
         """Forget one; its pictures stay where they are."""
@@ -470,10 +471,10 @@ class Workshop:
         with self._lock:
             return _existing(self._models, name, "Model")
 
-    def models(self, parent: str) -> list[Made]:
-        """Those below a name."""
+    def models(self, prefix: str) -> list[Made]:
+        """Those whose names begin so."""
         with self._lock:
-            return [found for name, found in sorted(self._models.items()) if name.startswith(f"{parent}/")]
+            return [found for name, found in sorted(self._models.items()) if name.startswith(prefix)]
 
     def delete_model(self, name: str) -> None:
         """Forget one; a deployed one stays."""
@@ -527,10 +528,10 @@ class Workshop:
         with self._lock:
             return _existing(self._endpoints, name, "Endpoint")
 
-    def endpoints(self, parent: str) -> list[Endpoint]:
-        """Those below a name."""
+    def endpoints(self, prefix: str) -> list[Endpoint]:
+        """Those whose names begin so."""
         with self._lock:
-            return [found for name, found in sorted(self._endpoints.items()) if name.startswith(f"{parent}/")]
+            return [found for name, found in sorted(self._endpoints.items()) if name.startswith(prefix)]
 
     def deploy_to(self, endpoint: str, model: str, deployed_id: str) -> Endpoint:
         """Let the endpoint ask the model; the local cloud's have one model at a time."""
@@ -604,6 +605,9 @@ class Workshop:
         if not deployments.exists():
             return
         kept = json.loads(deployments.read_text())
+        for name in (*self._models, *(fields["name"] for fields in kept["endpoints"])):
+            if self._registry.find(name):  # whatever else answers to that name, it is this model or nothing
+                self._registry.remove(name)
         for fields in kept["endpoints"]:
             created = datetime.fromisoformat(fields.pop("created"))
             endpoint = Endpoint(**fields, created=created)
@@ -617,6 +621,21 @@ class Workshop:
     def _register_kept(self, name: str, model: str) -> None:
         made = self._models[model]
         self._registry.register(RegisteredModel(name=name, model=made.model, display_name=made.display_name))
+
+
+def read_object(store: ObjectStore, uri: str) -> bytes:
+    """The bytes at a `gs://` address of the local Cloud Storage.
+
+    Raises:
+        LookupError: there is no such object.
+    """
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    try:
+        _, content = store.open(bucket, name)
+    except StorageError as error:
+        raise LookupError(uri) from error
+    with content:
+        return content.read()
 
 
 def new_id() -> str:

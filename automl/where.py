@@ -1,0 +1,46 @@
+"""Which cloud a command speaks to: the local one that runs here, or a project at Google."""
+
+import json
+import os
+
+from inspection.command.line import LOCAL_STATE
+
+STORAGE = "STORAGE_EMULATOR_HOST"
+AUTOML = "AUTOML_EMULATOR_HOST"
+VERTEX = "AIPLATFORM_EMULATOR_HOST"
+PROJECT = "GOOGLE_CLOUD_PROJECT"
+
+
+class NowhereError(Exception):
+    """Neither is named; the text says how to."""
+
+
+def prefer_local_cloud() -> str | None:
+    """Let the clients of this process speak to the local cloud that runs here; its project, or None if none runs.
+
+    Whoever names another by these variables is left alone, and so is whoever names a project in GOOGLE_CLOUD_PROJECT.
+    """
+    if any(os.environ.get(name) for name in (STORAGE, AUTOML, VERTEX, PROJECT)):
+        return None
+    try:
+        state = json.loads(LOCAL_STATE.read_text())
+        os.kill(state["pid"], 0)
+        addresses = {STORAGE: state["storageUrl"], AUTOML: state["automl"], VERTEX: state["storageUrl"]}
+    except (OSError, ValueError, KeyError):
+        return None
+    os.environ.update(addresses)
+    return str(state["project"])
+
+
+def project(given: str | None) -> str:
+    """The project to speak to, after the clients were pointed to the local cloud if none is given.
+
+    Raises:
+        NowhereError: no project is given and no local cloud runs here.
+    """
+    found = given or prefer_local_cloud() or os.environ.get(PROJECT)
+    if not found:
+        raise NowhereError(
+            f"no local cloud runs here (`make local` starts one); for Google give --project PROJECT or set {PROJECT}"
+        )
+    return found
