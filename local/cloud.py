@@ -26,9 +26,12 @@ from local.gate import ApiError, Call, Gate, RequestLog
 from local.http import serve
 from local.identity import IdentityMiddleware, identity_path
 from local.models.automl import prediction_service
+from local.models.automl_service import model_services
 from local.models.registry import ModelRegistry, RegisteredModel
 from local.models.training import TrainedModel, ready_model
 from local.models.vertex import prediction_routes
+from local.models.vertex_service import model_routes
+from local.models.workshop import Workshop, read_object
 from local.permissions import PUBLISH, Binding, PermissionGate, Permissions, UnknownGrantError
 from local.processes import CannotStartError
 from local.program import ProgramError, Stack, run_program
@@ -51,23 +54,34 @@ PUBLISH_SECONDS = 10
 class LocalCloud:
     """The running cloud. A context manager that stops everything it started."""
 
-    def __init__(self, home: Path, *, gate: Gate | None = None, config: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        gate: Gate | None = None,
+        config: Mapping[str, object] | None = None,
+        trained: Path = CACHE / "trained",
+    ) -> None:
         """A cloud that is not running yet.
 
         Args:
             home: keeps what only this run needs; emptied at the start.
             gate: passed by every call that the program's bindings permit.
             config: keys of the stack, without their namespace, whose values are to be others than in its file.
+            trained: keeps the models that are trained here, so that a stack can name one after the next start.
         """
         self._home = home
         self._stack = ExitStack()
         self._gate = gate or RequestLog()
         self._config = config or {}
+        self._trained = trained
         self._signers = Signers()
         self.permissions = Permissions("")
         self.project = ""
         self.storage_url = ""
         self.pubsub_address = ""
+        self.automl_address = ""
+        """Of AutoML Vision, for the engineer at the machine; Vertex AI is at `storage_url`."""
         self.outputs: Mapping[str, Any] = {}
 
     def start(self, say: Callable[[str], None]) -> None:
@@ -245,6 +259,7 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             "pid": os.getpid(),
             "storageUrl": self.storage_url,
             "pubsubAddress": self.pubsub_address,
+            "automl": self.automl_address,
             "project": self.project,
             "outputs": self.outputs,
         }
@@ -262,11 +277,21 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         self._gate = PermissionGate(self.permissions, self._gate, exists=store.exists)
         front = Front(self._gate, self.permissions, pubsub_agent=PUBSUB_AGENT)
         buckets = storage_app(store, gate=self._gate, publish=publish, signers=self._signers)
-        models_routes = prediction_routes(models, gate=self._gate)
+        workshop = Workshop(lambda uri: read_object(store, uri), models, folder=self._trained)
+        self._stack.callback(workshop.stop)
+        models_routes = [*prediction_routes(models, gate=self._gate), *model_routes(workshop, gate=self._gate)]
         app = Starlette(routes=[*models_routes, *front.routes(), Mount("/", buckets)])
         server = serve(IdentityMiddleware(app))
         self._stack.callback(server.stop)
         self.storage_url = front.url = server.url
+        engineer = RunningGrpcServer(
+            [
+                *model_services(workshop, gate=self._gate, identity=None),
+                prediction_service(models, gate=self._gate, identity=None),
+            ]
+        )
+        self._stack.callback(engineer.stop)
+        self.automl_address = engineer.address
         return front
 
     def _surroundings(self, identity: str, emulator: grpc.Channel, models: ModelRegistry) -> dict[str, str]:
