@@ -18,6 +18,7 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud.storage import Client
 from requests.adapters import HTTPAdapter
 from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
@@ -80,7 +81,7 @@ def review_app(
     app.state.reviewing = reviewing
     app.state.images = images
     if page.is_dir():
-        app.mount("/", _Page(directory=page, html=True))
+        app.mount("/", PageFiles(directory=page, html=True))
     else:
         _log.error("there is no built page in %s: only the API is served; run `npm run build` in webapp/frontend", page)
     return Guard(app, sign_in=sign_in, settings=settings, image_origin=images.origin)
@@ -123,16 +124,19 @@ def storage_client(credentials: Credentials) -> Client:
     return Client(project="unused", credentials=credentials, _http=session)
 
 
-class _Page(StaticFiles):
+class PageFiles(StaticFiles):
     """The built page. Its assets have their content's hash in the name, so only the rest can change."""
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        is_asset = scope["path"].startswith("/assets/")
-        response.headers["Cache-Control"] = "private, max-age=31536000, immutable" if is_asset else "no-cache"
-        return response
+        if scope["path"].startswith("/assets/"):
+            response = super().file_response(full_path, stat_result, scope, status_code)
+            response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+            return response
+        # Sent whole each time: whether it has changed would be told by its time and size, and in a zip of the next
+        # deployment both are what they were (the hashes in it are as long as before).
+        return FileResponse(full_path, status_code, {"Cache-Control": "no-cache"})
 
 
 def _problem(_: Request, error: Exception) -> Response:
