@@ -158,6 +158,11 @@ class AutomlVision:
         """See :class:`automl.backend.Service`."""
         return self._begin(lambda: self._client.undeploy_model(name=model.name))
 
+    def goes_with(self, model: Model) -> Sequence[str]:
+        """See :class:`automl.backend.Service`."""
+        del model
+        return ()
+
     def begin_delete(self, model: Model) -> str:
         """See :class:`automl.backend.Service`."""
         return self._begin(lambda: self._client.delete_model(name=model.name))

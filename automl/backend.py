@@ -176,6 +176,10 @@ class Service(Protocol):
         """Begin to undeploy; the operation's name."""
         ...
 
+    def goes_with(self, model: Model) -> Sequence[str]:
+        """What else goes when the model is deleted."""
+        ...
+
     def begin_delete(self, model: Model) -> str:
         """Begin to delete a model that is not deployed; the operation's name."""
         ...

@@ -1,7 +1,6 @@
 """`inspection model`: train, evaluate, deploy, undeploy, predict, delete."""
 
 import re
-import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -357,7 +356,7 @@ def delete(
         if found.model_id:
             _fail(f"{found.name} is deployed and may be in use: `inspection model undeploy {model}` first")
         its_data = service.find_data_set(found.display_name) if data_set else None
-        _print("\n".join(["To be deleted:", found.name, *([its_data] if its_data else [])]))
+        _print("\n".join(["To be deleted:", found.name, *service.goes_with(found), *([its_data] if its_data else [])]))
         _confirm("Delete for good?", yes=yes)
         operation = service.begin_delete(found)
         _watch("Deleting the model", lambda: service.progress(operation))
@@ -455,6 +454,8 @@ def _ask_to_spend(service: Service, plan: Plan, *, yes: bool) -> None:
     table.add_row("deployed later, idle too", f"${DEPLOYED_NODE_HOUR:g} an hour", f"${_monthly():,.0f} a month")
     Console().print(table)
     _print(PRICES_FROM)
+    if service.backend is Backend.AUTOML and not service.is_local:
+        _warn("Google shut AutoML Vision down on 2024-03-31; its successor is --backend vertex (JSON Lines).")
     if service.is_local:
         _print("The local cloud trains on this machine, in seconds: nothing is spent.")
     _confirm("Begin?", yes=yes)
@@ -563,9 +564,11 @@ def _check_deployed(text: str, model: Model) -> None:
 def _confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
-    if not sys.stdin.isatty() and not sys.stdin.readable():
-        _fail("nobody can be asked here: say --yes")
-    if not typer.confirm(question):
+    try:
+        confirmed = typer.confirm(question)
+    except typer.Abort:
+        _fail("nobody answers here: say --yes if that is meant; nothing was done")
+    if not confirmed:
         _fail("not confirmed; nothing was done")
 
 

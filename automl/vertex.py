@@ -200,16 +200,20 @@ class VertexAi:
         (deployed,) = (each for each in self._get(endpoint)["deployedModels"] if each["model"] == model.name)
         return self._post(f"{endpoint}:undeployModel", {"deployedModelId": deployed["id"]})["name"]
 
-    def begin_delete(self, model: Model) -> str:
-        """See :class:`automl.backend.Service`. Its endpoint goes too, unless another model is deployed to it."""
+    def goes_with(self, model: Model) -> Sequence[str]:
+        """See :class:`automl.backend.Service`. Its endpoint, unless another model is deployed to it."""
         endpoint = self._own_endpoint(model)
-        if endpoint is not None:
-            self._wait(self._ask(lambda: self._session.delete(self._base + endpoint, timeout=_SECONDS))["name"])
-        return self._ask(lambda: self._session.delete(self._base + model.name, timeout=_SECONDS))["name"]
+        return () if endpoint is None else (endpoint,)
+
+    def begin_delete(self, model: Model) -> str:
+        """See :class:`automl.backend.Service`."""
+        for endpoint in self.goes_with(model):
+            self._wait(self._delete(endpoint))
+        return self._delete(model.name)
 
     def begin_delete_data_set(self, data_set: str) -> str:
         """See :class:`automl.backend.Service`."""
-        return self._ask(lambda: self._session.delete(self._base + data_set, timeout=_SECONDS))["name"]
+        return self._delete(data_set)
 
     def scores(self, model: Model, jpeg: bytes) -> dict[str, float]:
         """See :class:`automl.backend.Service`."""
@@ -265,6 +269,9 @@ class VertexAi:
 
     def _post(self, path: str, body: Fields, *, refusal: type[ServiceError] = ServiceError) -> Fields:
         return self._ask(lambda: self._session.post(self._base + path, json=body, timeout=_SECONDS), refusal)
+
+    def _delete(self, path: str) -> str:
+        return self._ask(lambda: self._session.delete(self._base + path, timeout=_SECONDS))["name"]
 
     def _ask(self, send: Callable[[], requests.Response], refusal: type[ServiceError] = ServiceError) -> Fields:
         try:

@@ -26,10 +26,12 @@ def prefer_local_cloud() -> str | None:
         state = json.loads(LOCAL_STATE.read_text())
         os.kill(state["pid"], 0)
         addresses = {STORAGE: state["storageUrl"], AUTOML: state["automl"], VERTEX: state["storageUrl"]}
+        project = state["project"]
     except (OSError, ValueError, KeyError):
         return None
     os.environ.update(addresses)
-    return str(state["project"])
+    os.environ[PROJECT] = project
+    return project
 
 
 def project(given: str | None) -> str:

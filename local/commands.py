@@ -66,6 +66,58 @@ def demo(
     raise typer.Exit(0 if all_landed else 1)
 
 
+@local_app.command("samples", epilog="Example: inspection local samples sample_pictures --by-label --count 300")
+def make_samples(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they go; it is made if it is not there.")],
+    count: Annotated[int, typer.Option(help="How many pictures.", min=1, max=10_000)] = 300,
+    seed: Annotated[int, typer.Option(help="The pictures follow from it.", min=0)] = 7,
+    by_label: Annotated[
+        bool, typer.Option("--by-label", help="In casting_data/{train,test}/{def_front,ok_front}/, to train on.")
+    ] = False,
+) -> None:
+    """Make pictures of casting-like parts, good and defective ones: nothing here is a photograph.
+
+    The truth about them goes into truth.csv beside the pictures' folder.
+    """
+    from inspection.command.progress import counting
+    from local.samples import write_samples
+
+    console = Console(stderr=True)
+    try:
+        with counting("Making pictures", count, console=console) as done:
+            pictures = write_samples(folder, count, seed, by_label=by_label, progress=lambda _done, _count: done())
+    except OSError as error:
+        console.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    console.print(f"Pictures: {pictures}", markup=False, highlight=False, soft_wrap=True)
+
+
+@local_app.command(epilog="Example: inspection local bucket training-pictures")
+def bucket(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="3 to 63 letters, digits, '-', '_' and '.'.")],
+) -> None:
+    """Make a bucket in the local cloud that runs here, as `gcloud storage buckets create` does at Google.
+
+    Exit code 0: it is there. 1: it could not be made, or no local cloud runs here.
+    """
+    from google.api_core import exceptions as api
+
+    from inspection.command.line import outputs_of
+    from inspection.command.transfer import TransferError, storage_client
+
+    console = Console(stderr=True)
+    try:
+        outputs_of(None)
+        storage_client().create_bucket(name)
+    except api.Conflict:
+        console.print(f"There already: gs://{name}", highlight=False, soft_wrap=True)
+    except (TransferError, api.GoogleAPIError, ValueError) as error:
+        console.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    else:
+        console.print(f"Made: gs://{name}", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def _running_cloud(home: Path, console: Console) -> Generator["LocalCloud"]:
     """Whatever ends this process, or the `make` that started it, ends the cloud as well."""
