@@ -5,17 +5,11 @@ from typing import Annotated
 
 import typer
 
-from automl.commands import dataset_app, model_app
-from local.commands import local_app
-
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="A visual inspection line on Google Cloud, and on your own machine.",
 )
-app.add_typer(local_app, name="local")
-app.add_typer(dataset_app, name="dataset")
-app.add_typer(model_app, name="model")
 
 
 @app.command(
@@ -39,4 +33,11 @@ def send(
 
 def main() -> None:
     """Run the command line."""
+    # Here, as the parts use modules of this package.
+    from automl.commands import dataset_app, model_app
+    from local.commands import local_app
+
+    app.add_typer(local_app, name="local")
+    app.add_typer(dataset_app, name="dataset")
+    app.add_typer(model_app, name="model")
     app()

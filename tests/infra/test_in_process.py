@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def test_a_run_inside_a_running_event_loop():
     async def run() -> str:
         return run_program(stack(), Google()).outputs["inboundBucket"]
 
-    assert asyncio.run(run()) == "gs://test-factory-inspection-test-inbound"
+    # In a thread of its own: another test's browser may have a loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        bucket = pool.submit(asyncio.run, run()).result()
+    assert bucket == "gs://test-factory-inspection-test-inbound"
 
 
 def test_what_the_cloud_refuses_reaches_the_caller():
