@@ -1,5 +1,6 @@
 """The `inspection` command. Not deployed; hands over to the parts, whose heavy imports wait until they are needed."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,37 @@ def send(
     from inspection.command.send import run
 
     run(files, stack=stack, to=to, at_once=at_once)
+
+
+@app.command(
+    epilog="Examples: inspection redrive; inspection redrive --yes; inspection redrive --stack production --older-than 120"
+)
+def redrive(
+    stack: Annotated[str | None, typer.Option(help="Of this deployed Pulumi stack, not of the local cloud.")] = None,
+    older_than: Annotated[
+        int, typer.Option(help="Minutes after which a picture in the inbound bucket counts as waiting.", min=0)
+    ] = 60,
+    yes: Annotated[bool, typer.Option("--yes", help="Send again what waits, without asking.")] = False,
+    discard_malformed: Annotated[
+        bool,
+        typer.Option("--discard-malformed", help="Also delete, for good, dead letters that no function can read."),
+    ] = False,
+    show: Annotated[int, typer.Option(help="At most so many lines; the rest is counted.", min=0)] = 50,
+) -> None:
+    """Show the dead letters, and what lies in the inbound bucket for too long; send it again.
+
+    Without --yes it asks on a terminal, and changes nothing elsewhere. Sending twice does no harm.
+    Exit code 0: nothing waits, or all was sent again. 1: something still waits. 2: the command was given wrongly.
+    """
+    from inspection.command.redrive import run
+
+    run(
+        stack,
+        older_than=timedelta(minutes=older_than),
+        yes=yes,
+        discard_malformed=discard_malformed,
+        shown=show,
+    )
 
 
 def main() -> None:

@@ -1,19 +1,13 @@
 """`inspection send`: pictures into an inbound bucket, as a camera would put them there."""
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
+from inspection.command.line import outputs_of
 from inspection.command.progress import counting
 from inspection.command.transfer import TransferError, print_uploaded, split_uri, storage_client, upload
-
-LOCAL_STATE = Path(".local/cloud/state.json")
-"""Written by a running local cloud (`make local`)."""
 
 
 def send(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: int) -> int:
@@ -28,7 +22,7 @@ def send(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: i
     Raises:
         TransferError: there is nothing to send, or nowhere to send it.
     """
-    bucket, prefix = split_uri(to or (_of_stack(stack) if stack else _of_local_cloud()))
+    bucket, prefix = split_uri(to or outputs_of(stack, otherwise=", or the bucket: --to gs://BUCKET")["inboundBucket"])
     named = [(path, f"{prefix.rstrip('/')}/{name}" if prefix else name) for path, name in _named(files)]
     if not named:
         raise TransferError("there is no file in what was given")
@@ -56,28 +50,6 @@ def _named(files: Sequence[Path]) -> list[tuple[Path, str]]:
                 "or one after the other with --to gs://BUCKET/FOLDER"
             )
     return named
-
-
-def _of_stack(stack: str) -> str:
-    if shutil.which("pulumi") is None:
-        raise TransferError("`pulumi` is not on PATH; give the bucket instead: --to gs://BUCKET")
-    asked = subprocess.run(
-        ["pulumi", "stack", "output", "inboundBucket", "--stack", stack], capture_output=True, text=True, check=False
-    )
-    if asked.returncode:
-        raise TransferError(f"pulumi knows no inboundBucket of stack {stack!r}: {asked.stderr.strip()}")
-    return asked.stdout.strip()
-
-
-def _of_local_cloud() -> str:
-    try:
-        state = json.loads(LOCAL_STATE.read_text())
-    except OSError as error:
-        raise TransferError(
-            "no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME or --to gs://BUCKET"
-        ) from error
-    os.environ["STORAGE_EMULATOR_HOST"] = state["storageUrl"]
-    return str(state["outputs"]["inboundBucket"])
 
 
 def run(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: int) -> None:

@@ -1,0 +1,54 @@
+"""Which line a command is about: a deployed stack's, or the local cloud that runs here."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inspection.command.transfer import TransferError
+
+LOCAL_STATE = Path(".local/cloud/state.json")
+"""Written by a running local cloud (`make local`)."""
+
+
+def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
+    """The outputs of the Pulumi program; without a stack those of the local cloud, which clients then speak to.
+
+    Args:
+        stack: a deployed Pulumi stack.
+        otherwise: how the command can do without, for the error's text.
+
+    Raises:
+        TransferError: there are none.
+    """
+    return _of_stack(stack, otherwise) if stack else _of_local_cloud(otherwise)
+
+
+def _of_stack(stack: str, otherwise: str) -> Mapping[str, Any]:
+    if shutil.which("pulumi") is None:
+        raise TransferError(f"`pulumi` is not on PATH, so the outputs of stack {stack!r} cannot be read{otherwise}")
+    asked = subprocess.run(
+        ["pulumi", "stack", "output", "--json", "--stack", stack], capture_output=True, text=True, check=False
+    )
+    if asked.returncode:
+        raise TransferError(f"pulumi knows no outputs of stack {stack!r}: {asked.stderr.strip()}")
+    outputs: Mapping[str, Any] = json.loads(asked.stdout)
+    if "inboundBucket" not in outputs:
+        raise TransferError(f"stack {stack!r} has no output inboundBucket: deploy it first (`pulumi up`){otherwise}")
+    return outputs
+
+
+def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
+    try:
+        state = json.loads(LOCAL_STATE.read_text())
+        os.kill(state["pid"], 0)
+    except OSError as error:
+        raise TransferError(
+            f"no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME{otherwise}"
+        ) from error
+    os.environ["STORAGE_EMULATOR_HOST"] = state["storageUrl"]
+    os.environ["PUBSUB_EMULATOR_HOST"] = state["pubsubAddress"]
+    return state["outputs"]

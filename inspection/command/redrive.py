@@ -1,0 +1,431 @@
+"""`inspection redrive`: what waits for a person, among the dead letters or in the inbound bucket, and sending it again.
+
+A message is published to its topic first, and only then acknowledged among the dead letters: whatever interrupts that
+leaves a message twice, which both functions take, and never none.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, TypeVar, cast
+
+import typer
+from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import storage
+from google.pubsub_v1 import PublisherClient, PubsubMessage, ReceivedMessage, SubscriberClient
+from requests import RequestException
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from inspection.command.line import outputs_of
+from inspection.command.progress import counting
+from inspection.command.transfer import TransferError, split_uri, storage_client
+from inspection.message import MalformedMessageError, NewImage, Prediction
+
+FUNCTIONS = {"images": "predict", "predictions": "move"}
+"""Each path of events, and the function that its messages are for."""
+
+INBOUND = "inbound bucket"
+
+_ADDED = "CloudPubSubDeadLetter"
+"""How the attributes begin that Pub/Sub gives a dead letter
+(https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic)."""
+_ATTEMPTS = "CloudPubSubDeadLetterSourceDeliveryCount"
+
+_BATCH = 100
+_PULL_SECONDS = 3
+"""A subscription answers at once where it has a message; one that is silent for so long has none."""
+_LEASE_SECONDS = 600
+"""Pub/Sub's longest: for this time nobody else is given a message that is being looked at."""
+_PUBLISH_SECONDS = 60
+_INBOUND_FIELDS = "items(name,bucket,generation,size,contentType,contentEncoding,metadata,timeCreated),nextPageToken"
+
+Image = tuple[str, int]
+"""Its name in the inbound bucket and its generation."""
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """One path of events."""
+
+    name: str
+    topic: str
+    dead_letters: str
+
+    @property
+    def function(self) -> str:
+        """What its messages are for."""
+        return FUNCTIONS[self.name]
+
+    @property
+    def where(self) -> str:
+        """What its dead letters are counted under."""
+        return f"dead letter for {self.function}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """A dead letter that is leased to this process."""
+
+    path: Path
+    received: ReceivedMessage
+    image: Image | None
+    """None where the message does not say."""
+    problem: str | None
+    """Why no function can read the message; None where it can."""
+
+    @classmethod
+    def read(cls, path: Path, received: ReceivedMessage) -> "Letter":
+        """The message as its function would read it."""
+        message = received.message
+        try:
+            if path.function == "predict":
+                told = NewImage.parse(message.attributes, message.data)
+            else:
+                told = Prediction.from_json(message.data)
+        except MalformedMessageError as error:
+            name = message.attributes.get("objectId")
+            return cls(path=path, received=received, image=(name, 0) if name else None, problem=str(error))
+        return cls(path=path, received=received, image=(told.image_name, told.generation), problem=None)
+
+    @property
+    def since(self) -> datetime:
+        """When it became a dead letter."""
+        return cast("datetime", self.received.message.publish_time)
+
+    def again(self) -> PubsubMessage:
+        """The message as it was sent at first."""
+        message = self.received.message
+        attributes = {key: value for key, value in message.attributes.items() if not key.startswith(_ADDED)}
+        return PubsubMessage(data=message.data, attributes=attributes, ordering_key=message.ordering_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """One line of what is shown."""
+
+    where: str
+    image: str
+    since: datetime
+    why: str
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What waits: all of it counted, the first of it shown."""
+
+    shown: int
+    """At most so many."""
+    waiting: list[Waiting] = field(default_factory=list[Waiting])
+    counts: Counter[str] = field(default_factory=Counter[str])
+    malformed: int = 0
+
+    @property
+    def sendable(self) -> int:
+        """What a function can read."""
+        return self.counts.total() - self.malformed
+
+
+@dataclass(kw_only=True)
+class Sent:
+    """What became of it."""
+
+    sent: int = 0
+    discarded: int = 0
+    left: int = 0
+    """Malformed and not to be discarded, or only just arrived."""
+
+
+class Line:
+    """The two paths of events and the inbound bucket of one line."""
+
+    def __init__(self, outputs: Mapping[str, Any], *, older_than: timedelta) -> None:
+        """Nothing is asked of the cloud yet.
+
+        Args:
+            outputs: of the Pulumi program.
+            older_than: what lies longer in the inbound bucket counts as waiting.
+
+        Raises:
+            TransferError: an output is missing, or there are no credentials.
+        """
+        try:
+            self._paths = [
+                Path(name=name, topic=outputs["topics"][name], dead_letters=outputs["deadLetters"][name])
+                for name in FUNCTIONS
+            ]
+        except KeyError as error:
+            raise TransferError(f"the line has no output {error}: deploy this version first (`pulumi up`)") from error
+        self._bucket, _ = split_uri(outputs["inboundBucket"])
+        self._storage = storage_client()
+        try:
+            self._subscriber, self._publisher = SubscriberClient(), PublisherClient()
+        except GoogleAuthError as error:
+            raise TransferError(f"no way into Pub/Sub ({error}); `gcloud auth application-default login`") from error
+        self._started = datetime.now(UTC)
+        self._older_than = older_than
+
+    @property
+    def project(self) -> str:
+        """Of the topics."""
+        return self._paths[0].topic.split("/")[1]
+
+    def look(self, shown: int) -> Found:
+        """What waits. Changes nothing: each dead letter is given back at the end."""
+        found = Found(shown=shown)
+        told_of: set[Image] = set()
+        with counting("Looking") as progress:
+            for path in self._paths:
+                with self._dead_letters(path) as letters:
+                    for letter in letters:
+                        found.counts[path.where] += 1
+                        if letter.problem is not None:
+                            found.malformed += 1
+                        elif letter.image is not None:
+                            told_of.add(letter.image)
+                        if len(found.waiting) < shown:
+                            found.waiting.append(
+                                Waiting(
+                                    where=path.where,
+                                    image=letter.image[0] if letter.image else "unknown",
+                                    since=letter.since,
+                                    why=self._why(letter),
+                                )
+                            )
+                        progress()
+            for blob, since in self._lying(told_of):
+                found.counts[INBOUND] += 1
+                if len(found.waiting) < shown:
+                    why = "no dead letter tells of it: its notification was lost, or is still being tried"
+                    found.waiting.append(Waiting(where=INBOUND, image=str(blob.name), since=since, why=why))
+                progress()
+        return found
+
+    def send(self, found: Found, *, discard_malformed: bool) -> Sent:
+        """Send again as much as was found.
+
+        What has become a dead letter since then stays: a picture that still cannot be worked on must not go round for
+        ever.
+        """
+        sent = Sent()
+        told_of: set[Image] = set()
+        with counting("Sending again", found.counts.total()) as progress:
+            for path in self._paths:
+                with self._dead_letters(path) as letters:
+                    for batch in _batches(islice(letters, found.counts[path.where])):
+                        old = [letter for letter in batch if letter.since <= self._started]
+                        readable = [letter for letter in old if letter.problem is None]
+                        self._publish(path.topic, [letter.again() for letter in readable])
+                        malformed = [letter for letter in old if letter.problem is not None]
+                        done = readable + (malformed if discard_malformed else [])
+                        self._acknowledge(path, done)
+                        told_of.update(letter.image for letter in readable if letter.image is not None)
+                        sent.sent += len(readable)
+                        sent.discarded += len(done) - len(readable)
+                        sent.left += len(batch) - len(done)
+                        for _ in batch:
+                            progress()
+            images = self._paths[0]
+            for batch in _batches(blob for blob, _ in self._lying(told_of)):
+                self._publish(images.topic, [_notification(blob) for blob in batch])
+                sent.sent += len(batch)
+                for _ in batch:
+                    progress()
+        return sent
+
+    @contextmanager
+    def _dead_letters(self, path: Path) -> Generator[Iterator[Letter]]:
+        """Each dead letter of a path, once; what the block has not acknowledged is given back at its end.
+
+        Giving back counts as a failed delivery, which has no consequence: this subscription has no dead letters of its
+        own. A process that is killed gives back after :data:`_LEASE_SECONDS`. A look that takes longer than that counts
+        twice what comes again.
+        """
+        leased: list[str] = []
+
+        def letters() -> Iterator[Letter]:
+            while True:
+                try:
+                    pulled = self._subscriber.pull(
+                        subscription=path.dead_letters, max_messages=_BATCH, timeout=_PULL_SECONDS
+                    )
+                except DeadlineExceeded:
+                    return
+                ids = [received.ack_id for received in pulled.received_messages]
+                if not ids:
+                    return
+                self._lease(path, ids, _LEASE_SECONDS)
+                leased.extend(ids)
+                for received in pulled.received_messages:
+                    yield Letter.read(path, received)
+
+        try:
+            yield letters()
+        finally:
+            # Also those that were acknowledged: Pub/Sub ignores what is not leased any more.
+            for ids in _batches(leased):
+                self._lease(path, ids, 0)
+
+    def _lease(self, path: Path, ack_ids: list[str], seconds: int) -> None:
+        self._subscriber.modify_ack_deadline(
+            subscription=path.dead_letters, ack_ids=ack_ids, ack_deadline_seconds=seconds
+        )
+
+    def _acknowledge(self, path: Path, letters: list[Letter]) -> None:
+        if letters:
+            self._subscriber.acknowledge(
+                subscription=path.dead_letters, ack_ids=[letter.received.ack_id for letter in letters]
+            )
+
+    def _publish(self, topic: str, messages: list[PubsubMessage]) -> None:
+        """Return once Pub/Sub has them. A batch is no larger than the answer it came in, so it is never too large."""
+        if messages:
+            self._publisher.publish(topic=topic, messages=messages, timeout=_PUBLISH_SECONDS)
+
+    def _lying(self, told_of: set[Image]) -> Iterator[tuple[storage.Blob, datetime]]:
+        """What lies in the inbound bucket for too long, but for that, and since when."""
+        latest = self._started - self._older_than
+        for blob in self._storage.list_blobs(self._bucket, fields=_INBOUND_FIELDS):
+            since = blob.time_created
+            if since is not None and since <= latest and (str(blob.name), blob.generation) not in told_of:
+                yield blob, since
+
+    def _why(self, letter: Letter) -> str:
+        """What can be known of the reason; the rest is in the function's log."""
+        if letter.problem is not None:
+            return f"malformed: {letter.problem}"
+        attempts = letter.received.message.attributes.get(_ATTEMPTS, "all")
+        failed = f"{letter.path.function} failed in {attempts} attempts, its log says why"
+        if letter.image is not None and not self._is_there(letter.image):
+            return (
+                f"{failed}; the image has been moved, replaced or deleted since, sending again just clears the letter"
+            )
+        return failed
+
+    def _is_there(self, image: Image) -> bool:
+        name, generation = image
+        return self._storage.bucket(self._bucket).blob(name, generation=generation).exists()
+
+
+def redrive(stack: str | None, *, older_than: timedelta, yes: bool, discard_malformed: bool, shown: int) -> int:
+    """Show what waits and, if that is confirmed, send it again; returns the exit code.
+
+    Args:
+        stack: a deployed Pulumi stack; None is the local cloud that runs here.
+        older_than: what lies longer in the inbound bucket counts as waiting.
+        yes: do not ask. Without it, and where nobody can be asked, everything stays as it is.
+        discard_malformed: delete the dead letters that no function can read. Their images, if they had any, still lie in
+            the inbound bucket and are found there.
+        shown: at most so many lines; the rest is counted.
+
+    Raises:
+        TransferError: the cloud refuses, or there is no such line.
+    """
+    console = Console()
+    try:
+        line = Line(outputs_of(stack), older_than=older_than)
+        found = line.look(shown)
+        _print(found, console)
+        if not found.counts:
+            console.print("Nothing waits.")
+            return 0
+        _say_where_to_look(console, stack, line.project)
+        discarded = found.malformed if discard_malformed else 0
+        if not (found.sendable or discarded):
+            console.print(f"Nothing to send again; {found.malformed:,} malformed: see --discard-malformed.")
+            return 1
+        if not yes and not _confirmed(found.sendable, discarded, console):
+            return 1
+        sent = line.send(found, discard_malformed=discard_malformed)
+    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+        raise TransferError(
+            f"{error}\nWhat was not acknowledged stays, so the same command can be run again. It needs "
+            "roles/pubsub.subscriber on the dead letters' subscriptions, roles/pubsub.publisher on the topics and "
+            "roles/storage.objectViewer on the inbound bucket."
+        ) from error
+    console.print(f"{sent.sent:,} sent again, {sent.discarded:,} discarded, {sent.left:,} left.")
+    return 1 if sent.left else 0
+
+
+def _confirmed(sendable: int, discarded: int, console: Console) -> bool:
+    question = f"Send {sendable:,} again" + (f" and discard {discarded:,} for good" if discarded else "")
+    if not sys.stdin.isatty():
+        console.print(f"Nothing was changed. {question}: --yes")
+        return False
+    return typer.confirm(f"{question}?")
+
+
+def _print(found: Found, console: Console) -> None:
+    if not found.counts:
+        return
+    table = Table("where", "image", "since", "why")
+    table.columns[1].overflow = "fold"
+    for waiting in found.waiting:
+        since = f"{waiting.since:%Y-%m-%d %H:%M:%S}Z"
+        table.add_row(waiting.where, Text(_printable(waiting.image)), since, Text(_printable(waiting.why)))
+    console.print(table)
+    if more := found.counts.total() - len(found.waiting):
+        console.print(f"... and {more:,} more")
+    console.print(", ".join(f"{where}: {count:,}" for where, count in found.counts.items()), highlight=False)
+
+
+def _say_where_to_look(console: Console, stack: str | None, project: str) -> None:
+    if stack is None:
+        logs = ".local/cloud/*-predict.log and .local/cloud/*-move.log"
+    else:
+        query = 'jsonPayload.logger=("predict" OR "move") AND severity>=WARNING'
+        logs = f"gcloud logging read '{query}' --project={project} --freshness=7d (jsonPayload.image is the image)"
+    console.print(f"The functions' logs: {escape(logs)}", highlight=False, soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    """A name may hold anything, also what a terminal obeys."""
+    return text if text.isprintable() else repr(text)
+
+
+def _notification(blob: storage.Blob) -> PubsubMessage:
+    """What Cloud Storage publishes when an object is finalised, as far as :class:`NewImage` reads it."""
+    resource = {
+        "kind": "storage#object",
+        "bucket": blob.bucket.name,
+        "name": blob.name,
+        "generation": str(blob.generation),
+        "size": str(blob.size),
+        "contentType": blob.content_type,
+        "contentEncoding": blob.content_encoding,
+        "metadata": blob.metadata,
+    }
+    present = {key: value for key, value in resource.items() if value is not None}
+    attributes = {
+        "eventType": "OBJECT_FINALIZE",
+        "payloadFormat": "JSON_API_V1",
+        "bucketId": blob.bucket.name,
+        "objectId": blob.name,
+        "objectGeneration": str(blob.generation),
+    }
+    return PubsubMessage(data=json.dumps(present).encode(), attributes=attributes)
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+def run(stack: str | None, *, older_than: timedelta, yes: bool, discard_malformed: bool, shown: int) -> None:
+    """:func:`redrive` for the command line: a mistake becomes a line of text and exit code 1."""
+    try:
+        code = redrive(stack, older_than=older_than, yes=yes, discard_malformed=discard_malformed, shown=shown)
+    except TransferError as error:
+        typer.secho(f"Error: {error}", err=True)
+        code = 1
+    raise typer.Exit(code)

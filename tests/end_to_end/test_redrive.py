@@ -1,0 +1,226 @@
+"""`inspection redrive` as a user runs it, beside a running line that has lost what it should deliver."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from google.cloud import storage
+from google.pubsub_v1 import PublisherClient, PubsubMessage, SubscriberClient
+
+from inspection import layout
+from local.cloud import LocalCloud
+from local.permissions import Binding
+from local.samples import samples
+
+pytestmark = pytest.mark.xdist_group("cloud")
+
+INSPECTION = str(Path(sys.executable).with_name("inspection"))
+PICTURE = next(iter(samples(1, seed=41))).jpeg
+SECONDS_TO_WAIT = 90
+Answer = TypeVar("Answer")
+
+
+def eventually(ask: Callable[[], Answer]) -> Answer:
+    """What `ask` gives as soon as it gives something."""
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not (answer := ask()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer
+
+
+class Desk:
+    """Where the command is run: a folder whose local cloud is the one of the tests."""
+
+    def __init__(self, cloud: LocalCloud, folder: Path) -> None:
+        self.cloud = cloud
+        self._folder = folder
+        (folder / ".local").mkdir()
+        (folder / ".local" / "cloud").symlink_to(cloud._home)  # pyright: ignore[reportPrivateUsage]
+
+    def redrive(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [INSPECTION, "redrive", *arguments],
+            cwd=self._folder,
+            env=os.environ | {"COLUMNS": "300"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def upload(self, name: str, data: bytes = PICTURE) -> storage.Blob:
+        blob = self.cloud.storage_client().bucket(self.cloud.inbound_bucket).blob(name)
+        blob.metadata = {"station": "7"}
+        blob.upload_from_string(data, content_type="image/jpeg", if_generation_match=0)
+        return blob
+
+    def landed(self, name: str) -> storage.Blob | None:
+        for blob in self.cloud.storage_client().list_blobs(self.cloud.prediction_bucket):
+            if blob.name.endswith(f"/{name}"):
+                return blob
+        return None
+
+    @contextmanager
+    def without(self, role: str, account: str) -> Generator[None]:
+        """The line without the bindings of a role to an account whose name contains this."""
+        missing: list[Binding] = [
+            binding for binding in self.cloud.permissions.bindings if binding.role == role and account in binding.member
+        ]
+        assert missing
+        with self.cloud.without(*missing):
+            yield
+
+
+@pytest.fixture
+def desk(cloud: LocalCloud, tmp_path: Path) -> Desk:
+    return Desk(cloud, tmp_path)
+
+
+class DeadLetters:
+    """What waits on either path, seen by another client than the command's."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self._subscriptions: list[str] = list(cloud.outputs["deadLetters"].values())
+        self._subscriber = SubscriberClient()
+
+    def count(self) -> int:
+        return sum(len(ids) for _, ids in self._given_back())
+
+    def discard(self) -> None:
+        for subscription, ids in self._given_back():
+            if ids:
+                self._subscriber.acknowledge(subscription=subscription, ack_ids=ids)
+
+    def _given_back(self) -> Generator[tuple[str, list[str]]]:
+        for subscription in self._subscriptions:
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+                pulled = self._subscriber.pull(subscription=subscription, max_messages=100, return_immediately=True)
+            ids = [received.ack_id for received in pulled.received_messages]
+            yield subscription, ids
+            if ids:
+                self._subscriber.modify_ack_deadline(subscription=subscription, ack_ids=ids, ack_deadline_seconds=0)
+
+
+@pytest.fixture
+def letters(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Generator[DeadLetters]:
+    """None at first, and none afterwards."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", cloud.pubsub_address)
+    letters = DeadLetters(cloud)
+    letters.discard()
+    yield letters
+    letters.discard()
+
+
+def test_a_picture_whose_model_was_away_is_shown_then_sent_again_and_lands(desk: Desk, letters: DeadLetters) -> None:
+    name = "while the model was away.jpeg"
+    malformed = PubsubMessage(data=b"{}", attributes={"objectId": "\x1b[2J"})
+    with desk.without("roles/automl.predictor", "predict"):
+        sent = desk.upload(name)
+        PublisherClient().publish(topic=desk.cloud.outputs["topics"]["images"], messages=[malformed])
+        assert eventually(lambda: letters.count() == 2)
+
+    shown = desk.redrive()
+
+    assert shown.returncode == 1, shown.stderr
+    assert name in shown.stdout
+    assert "predict failed in 5 attempts" in shown.stdout
+    assert "predict.log" in shown.stdout
+    assert "malformed: the field 'eventType' is missing" in shown.stdout
+    assert "\x1b" not in shown.stdout, "a name must not command the terminal"
+    assert "Send 1 again: --yes" in shown.stdout
+    assert letters.count() == 2, "nothing is taken away"
+    assert desk.landed(name) is None, "nothing is sent"
+
+    done = desk.redrive("--yes")
+
+    assert "1 sent again, 0 discarded, 1 left" in done.stdout, done.stderr
+    assert done.returncode == 1, "what nobody can read still waits"
+    assert letters.count() == 1
+    picture = eventually(lambda: desk.landed(name))
+    assert picture is not None
+    source = layout.source_uri(desk.cloud.inbound_bucket, name, sent.generation or 0)
+    assert (picture.metadata or {})[layout.SOURCE] == source
+
+    assert desk.redrive("--yes", "--discard-malformed").returncode == 0
+    assert letters.count() == 0
+
+
+def test_a_prediction_that_move_could_not_file_is_sent_again(desk: Desk, letters: DeadLetters) -> None:
+    with desk.without("roles/storage.objectCreator", "move"):
+        desk.upload("not filed.jpeg")
+        assert eventually(lambda: letters.count() == 1)
+    done = desk.redrive("--yes")
+    assert done.returncode == 0, done.stderr
+    assert "move failed in 5 attempts" in done.stdout
+    assert eventually(lambda: desk.landed("not filed.jpeg"))
+    assert letters.count() == 0
+
+
+def test_pictures_whose_notification_was_lost_are_found_by_their_age(desk: Desk, letters: DeadLetters) -> None:
+    many = [f"one of many {number}.txt" for number in range(120)]
+    with desk.without("roles/pubsub.publisher", "gs-project-accounts"):
+        sent = desk.upload("nobody told.jpeg")
+        for name in many:
+            desk.upload(name, b"no picture, which is quicker")
+
+    early = desk.redrive()
+    assert (early.returncode, early.stdout) == (0, "Nothing waits.\n"), "they have not lain there for an hour"
+    done = desk.redrive("--older-than", "0", "--show", "7", "--yes")
+
+    assert done.returncode == 0, done.stderr
+    assert "nobody told.jpeg" in done.stdout
+    assert done.stdout.count("its notification was lost") == 7
+    assert "and 114 more" in done.stdout
+    assert "121 sent again" in done.stdout
+    picture = eventually(lambda: desk.landed("nobody told.jpeg"))
+    assert picture is not None
+    assert picture.content_type == "image/jpeg"
+    metadata = picture.metadata or {}
+    assert metadata["station"] == "7", "the message says what Cloud Storage's own would"
+    assert metadata[layout.SOURCE].endswith(f"#{sent.generation}")
+    inbound = desk.cloud.storage_client().bucket(desk.cloud.inbound_bucket)
+    assert eventually(lambda: not list(inbound.list_blobs(prefix="one of many")))
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
+    def redrive(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [INSPECTION, "redrive", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    nowhere = redrive()
+    assert nowhere.returncode == 1
+    assert "make local" in nowhere.stderr
+    state = tmp_path / ".local" / "cloud" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text(json.dumps({"pid": _ended_process(), "storageUrl": "http://127.0.0.1:1", "outputs": {}}))
+    assert "no local cloud runs here" in redrive().stderr
+    assert redrive("--older-than", "soon").returncode == 2
+
+
+def test_a_deployed_stack_is_asked_for_its_outputs(tmp_path: Path) -> None:
+    """What `pulumi` answers is what the command goes by; here a stack of before this command."""
+    pulumi = tmp_path / "pulumi"
+    pulumi.write_text('#!/bin/sh\necho "$*" >&2\necho \'{"inboundBucket": "gs://b", "deadLetters": {}}\'\n')
+    pulumi.chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    asked = subprocess.run(
+        [INSPECTION, "redrive", "--stack", "old"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert asked.returncode == 1
+    assert "no output 'topics'" in asked.stderr
+    assert "pulumi up" in asked.stderr
+
+
+def _ended_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
