@@ -130,6 +130,7 @@ class PageFiles(StaticFiles):
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
+        """One file, with what the browser may do with it."""
         if scope["path"].startswith("/assets/"):
             response = super().file_response(full_path, stat_result, scope, status_code)
             response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
