@@ -14,6 +14,7 @@ from local.http import serve
 from local.storage.server import storage_app
 from local.storage.store import ObjectStore
 from tests.automl.factory import Cloud, Gate, Run, draw
+from tests.automl.model_cloud import ModelCloud, running_models
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +67,22 @@ def casting_data(tmp_path: Path) -> Path:
             for i in range(number):
                 draw(root / used_for / folder / f"cast_{folder[:-6]}_0_{i}.png", f"{used_for}{folder}{i}")
     return root
+
+
+@pytest.fixture(scope="session")
+def model_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelCloud]:
+    """One for all tests; each has buckets and names of its own."""
+    with running_models(tmp_path_factory.mktemp("models")) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def models(model_cloud: ModelCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelCloud]:
+    """The commands' own clients go to the local services; states of trainings are written below a fresh folder."""
+    for name, value in model_cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    storage_client.cache_clear()
+    model_cloud.gate.clear()
+    yield model_cloud
+    storage_client.cache_clear()

@@ -1,7 +1,7 @@
 """The local services that train models, without the rest of the local cloud; and pictures that are quick to learn."""
 
 import io
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from automl.import_file import Format, Row, write
+from automl.split import Set
 from local.gate import RequestLog
 from local.http import serve
 from local.models.automl import prediction_service
@@ -39,6 +41,16 @@ class ModelCloud:
     registry: ModelRegistry
     gate: RequestLog
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points every client to it."""
+        return {
+            "STORAGE_EMULATOR_HOST": self.url,
+            "AUTOML_EMULATOR_HOST": self.automl,
+            "AIPLATFORM_EMULATOR_HOST": self.url,
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+        }
+
     def calls(self, method: str) -> int:
         """How often it was asked since the gate was cleared."""
         return sum(count for (_, asked), count in self.gate.counts().items() if asked == method)
@@ -49,9 +61,7 @@ def running_models(folder: Path) -> Generator[ModelCloud]:
     """Cloud Storage, AutoML Vision and Vertex AI."""
     gate, registry = RequestLog(), ModelRegistry()
     with ObjectStore(folder / "objects") as store:
-        workshop = Workshop(
-            lambda uri: read_object(store, uri), registry, folder=folder / "trained", most_pictures=200
-        )
+        workshop = Workshop(lambda uri: read_object(store, uri), registry, folder=folder / "trained", most_pictures=200)
         routes = [*prediction_routes(registry, gate=gate), *model_routes(workshop, gate=gate)]
         app = Starlette(routes=[*routes, Mount("/", storage_app(store, gate=gate))])
         services = [
@@ -73,12 +83,31 @@ def painted(colour: str, seed: int) -> bytes:
     return file.getvalue()
 
 
-def put_pictures(bucket: storage.Bucket, counts: dict[str, int]) -> dict[str, str]:
+def put_pictures(bucket: storage.Bucket, counts: dict[str, int], first: int = 0) -> dict[str, str]:
     """Upload so many of each colour; the colour by the picture's address."""
     put: dict[str, str] = {}
     for colour, count in counts.items():
-        for number in range(count):
+        for number in range(first, first + count):
             name = f"{colour}/{number}.png"
             bucket.blob(name).upload_from_string(painted(colour, number), content_type="image/png")
             put[f"gs://{bucket.name}/{name}"] = colour
     return put
+
+
+def put_import_file(
+    bucket: storage.Bucket, labels: Mapping[str, Sequence[str] | str], form: Format, *, multi_label: bool = False
+) -> str:
+    """Write an import file in which every third picture is for testing, and upload it; its address."""
+    text = io.StringIO(newline="")
+    rows = (
+        Row(
+            uri=uri,
+            labels=(each,) if isinstance(each, str) else tuple(each),
+            set=Set.TEST if number % 3 == 0 else Set.TRAINING,
+        )
+        for number, (uri, each) in enumerate(labels.items())
+    )
+    write(rows, text, form=form, multi_label=multi_label)
+    blob = bucket.blob("imports/pictures")
+    blob.upload_from_string(text.getvalue())
+    return f"gs://{bucket.name}/imports/pictures"
