@@ -1,12 +1,16 @@
 """The two messages of the pipeline: a new image, and the prediction for it."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{0,220}[a-z0-9]")
+"""https://cloud.google.com/storage/docs/buckets#naming."""
 
 
 class MalformedMessageError(ValueError):
@@ -46,7 +50,7 @@ class NewImage:
             if resource.get(key) == "":
                 del resource[key]
         return cls(
-            bucket_name=_require(attributes, "bucketId", _text),
+            bucket_name=_require(attributes, "bucketId", _bucket),
             image_name=_require(attributes, "objectId", _text),
             generation=_require(attributes, "objectGeneration", _whole_number),
             size=_require(resource, "size", _whole_number),
@@ -100,7 +104,7 @@ class Prediction:
             score = _require(fields, "prediction_score", _score)
             predictions = _require(fields, "predictions", _scores)
         return cls(
-            bucket_name=_require(fields, "bucket_name", _text),
+            bucket_name=_require(fields, "bucket_name", _bucket),
             image_name=_require(fields, "image_name", _text),
             generation=_require(fields, "generation", _whole_number),
             model=_require(fields, "model", _text),
@@ -147,13 +151,21 @@ def _optional(fields: Mapping[str, Any], key: str, read: Callable[[Any], Value |
 
 
 def _text(raw: object) -> str | None:
-    if not isinstance(raw, str) or not raw:
-        return None
+    return raw if isinstance(raw, str) and raw and _is_unicode(raw) else None
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can spell lone surrogates; nothing is called that, and nobody could be told of it."""
     try:
-        raw.encode()
-    except UnicodeEncodeError:  # JSON can spell lone surrogates; no object is called that
-        return None
-    return raw
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bucket(raw: object) -> str | None:
+    # The client puts a bucket's name into addresses as it is.
+    return raw if isinstance(raw, str) and _BUCKET.fullmatch(raw) else None
 
 
 def _texts(raw: object) -> dict[str, str] | None:
@@ -161,7 +173,7 @@ def _texts(raw: object) -> dict[str, str] | None:
         return None
     texts: dict[str, str] = {}
     for key, value in raw.items():  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(key, str) or not isinstance(value, str):
+        if not isinstance(key, str) or not isinstance(value, str) or not _is_unicode(key + value):
             return None
         texts[key] = value
     return texts
@@ -170,7 +182,7 @@ def _texts(raw: object) -> dict[str, str] | None:
 def _whole_number(raw: object) -> int | None:
     # Google writes 64-bit numbers as text, our own messages as numbers.
     if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) <= len(str(2**63)):
-        return int(raw)
+        raw = int(raw)
     if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 2**63:
         return raw
     return None
@@ -188,7 +200,7 @@ def _scores(raw: object) -> dict[str, float] | None:
     scores: dict[str, float] = {}
     for label, value in raw.items():  # pyright: ignore[reportUnknownVariableType]
         score = _score(value)
-        if not isinstance(label, str) or score is None:
+        if not isinstance(label, str) or not _is_unicode(label) or score is None:
             return None
         scores[label] = score
     return scores
@@ -206,6 +218,7 @@ def _time(raw: object) -> str | None:
 
 _ALLOWED: dict[Callable[[Any], Any], str] = {
     _text: "text that is not empty",
+    _bucket: "a bucket's name: lower-case letters, digits, '-', '_' and '.'",
     _texts: "an object of texts",
     _whole_number: "a whole number",
     _score: "a number from 0 to 1",

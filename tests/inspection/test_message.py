@@ -73,7 +73,8 @@ def test_a_notifications_attribute_that_cannot_be_is_named(key: str, value: obje
     ("key", "value"),
     [
         ("size", None), ("size", ""), ("size", "-1"), ("size", "1.5"), ("size", "٣"), ("size", "9" * 20), ("size", True),
-        ("size", 2**63), ("size", 10**400), ("contentType", 3), ("metadata", 3), ("metadata", {"a": 1}),
+        ("size", 2**63), ("size", str(2**63)), ("size", 10**400), ("contentType", 3), ("metadata", 3), ("metadata", {"a": 1}),
+        ("metadata", {"a": "\ud800"}), ("metadata", {"\ud800": "a"}),
     ],
 )  # fmt: skip
 def test_a_notifications_field_that_cannot_be_is_named(key: str, value: object):
@@ -132,13 +133,14 @@ def test_a_missing_field_of_a_prediction_is_named_with_those_there_are(key: str)
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("bucket_name", ""), ("bucket_name", 3), ("image_name", ["a"]), ("image_name", "\ud800"),
+        ("bucket_name", ""), ("bucket_name", 3), ("bucket_name", "inbound/o/a.jpg?x="), ("bucket_name", ".inbound"), ("image_name", ["a"]), ("image_name", "\ud800"),
         ("generation", "x"), ("generation", -1), ("generation", 1.5), ("generation", True),
         ("model", {}), ("predicted_at", "yesterday"), ("predicted_at", "2026-11-21T08:30:00"), ("predicted_at", 5),
         ("prediction_label", ""), ("prediction_label", 1),
         ("prediction_score", "0.9"), ("prediction_score", 1.01), ("prediction_score", -0.1), ("prediction_score", True),
         ("prediction_score", float("nan")), ("prediction_score", float("inf")), ("prediction_score", 10**400),
         ("predictions", {}), ("predictions", []), ("predictions", {"ok": 2}), ("predictions", {"ok": None}),
+        ("predictions", {"\ud800": 0.5}), ("metadata", {"a": "\ud800"}),
         ("content_type", 1), ("metadata", [1]), ("error", ""), ("error", 5),
     ],
 )  # fmt: skip
