@@ -47,7 +47,8 @@ if settings.reviewers:
     pulumi.export("reviewUrl", review.url)
 
 paths = {"images": images, "predictions": predictions}
-Monitoring("monitoring", MonitoringArgs(settings=settings, paths=paths), usable)
+functions = {"predict": predict.function, "move": move.function}
+Monitoring("monitoring", MonitoringArgs(settings=settings, paths=paths, functions=functions), usable)
 
 pulumi.export("inboundBucket", buckets.inbound.url)
 pulumi.export("predictionBucket", buckets.prediction.url)

@@ -38,6 +38,8 @@ class Function(Part):
     account: serviceaccount.Account
     uri: pulumi.Output[str]
     """Where Pub/Sub pushes to."""
+    service: pulumi.Output[str]
+    """The function's own name, and that of the Cloud Run service behind it."""
     timeout_seconds: int
 
     def __init__(
@@ -114,5 +116,6 @@ class Function(Part):
             # A replaced function comes with a new service of the same name, on which nobody has a role.
             opts=self.child(replace_with=[function]),
         )
+        self.service = function.name
         self.uri = cast("pulumi.Output[str]", function.service_config.uri)  # only a function that is gone has none
         self.register_outputs({"uri": self.uri, "email": self.account.email})

@@ -245,6 +245,22 @@ class Settings(_Model):
         31, ge=1, le=31, description="a whole number of days from 1 to 31; dead letters are gone after that"
     )
     alert_email: str | None = Field(None, description="an e-mail address")
+    # The longest time that Cloud Monitoring looks back is a day.
+    alert_hours_without_pictures: Whole = Field(
+        24, ge=0, le=24, description="a whole number of hours from 1 to 24, or 0 for no such alert"
+    )
+    alert_unclear_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_no_boolean)] = Field(
+        0.3, description="a number above 0 and up to 1; 1 for no such alert"
+    )
+    alert_function_errors: Whole = Field(
+        10,
+        ge=0,
+        le=1_000_000,
+        description="a whole number from 0 to 1000000: the failures of a function in ten minutes",
+    )
+    keep_logs_days: Whole = Field(
+        0, ge=0, le=3650, description="a whole number of days from 1 to 3650, or 0 for the project's own 30 days"
+    )
 
     @property
     def model(self) -> ModelId:

@@ -56,6 +56,7 @@ NOT_RUN = {
     "gcp:monitoring/dashboard:Dashboard": "figures are shown",
     "gcp:logging/metric:Metric": "log lines are counted",
     "gcp:logging/projectBucketConfig:ProjectBucketConfig": "logs are kept",
+    "gcp:logging/projectSink:ProjectSink": "logs are sorted",
     "gcp:billing/budget:Budget": "the bill is watched",
     "time:index/sleep:Sleep": "the cloud needs a moment",
 }

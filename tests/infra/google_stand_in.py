@@ -66,6 +66,8 @@ class Google(pulumi.runtime.Mocks):
                 resource_id = f"projects/{PROJECT}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}"
             case "gcp:cloudfunctionsv2/function:Function":
                 outputs = {"serviceConfig": {**inputs["serviceConfig"], "uri": f"https://{name}-x.a.run.app"}}
+            case "gcp:logging/projectBucketConfig:ProjectBucketConfig":
+                resource_id = f"projects/{PROJECT}/locations/{inputs['location']}/buckets/{inputs['bucketId']}"
             case "gcp:appengine/application:Application":
                 resource_id, outputs = PROJECT, {"defaultHostname": APP_ENGINE_HOST}
             case _:

@@ -1,7 +1,6 @@
-"""What the program declares: everything by type with the inputs that matter, and rules that hold for all of it."""
+"""What the program declares: everything by type with the inputs that matter, and what waits for what."""
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from tests.infra.google_stand_in import (
     PROJECT,
     PUBSUB_AGENT,
     REVIEWED,
-    REVIEWERS,
     STORAGE_AGENT,
     Inventory,
     declare,
@@ -60,7 +58,9 @@ def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
         "gcp:cloudfunctionsv2/function:Function": 2,
         "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": 2,
         "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember": 2,
-        "gcp:monitoring/alertPolicy:AlertPolicy": 4,
+        "gcp:logging/metric:Metric": 1,
+        "gcp:monitoring/alertPolicy:AlertPolicy": 8,
+        "gcp:monitoring/dashboard:Dashboard": 1,
         "gcp:monitoring/notificationChannel:NotificationChannel": 1,
         "gcp:projects/iAMMember:IAMMember": 4,
         "gcp:projects/service:Service": 15,
@@ -265,102 +265,7 @@ def test_what_a_user_gets_told(line: Inventory):
     }
 
 
-# Rules for all of it.
-
-
-def strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():  # pyright: ignore[reportUnknownVariableType]
-            yield from strings(part)
-    elif isinstance(value, list):
-        for part in value:  # pyright: ignore[reportUnknownVariableType]
-            yield from strings(part)
-
-
-def test_nothing_is_public(line: Inventory):
-    for resource in line:
-        found = {"allUsers", "allAuthenticatedUsers", "ALLOW_ALL"} & set(strings(dict(resource.inputs)))
-        assert not found, resource
-    for bucket in line.of("storage/bucket:Bucket"):
-        rule = {"uniformBucketLevelAccess": True, "publicAccessPrevention": "enforced"}
-        assert is_subset(rule, bucket.inputs), bucket.name
-
-
-def test_no_basic_role_no_key_and_no_kind_of_grant_beside_the_known_ones(line: Inventory):
-    for resource in line:
-        assert resource.inputs.get("role") not in {"roles/owner", "roles/editor", "roles/viewer"}, resource
-        assert "role" not in resource.inputs or resource.type in BINDINGS, resource
-        assert not resource.type.endswith(("Key", "IAMPolicy", "IAMBinding", "IamPolicy", "IamBinding")), resource
-
-
-def test_each_grant_is_for_an_own_account_a_named_agent_of_google_or_a_reviewer_who_may_look(line: Inventory):
-    parts = ("predict", "move", "push", "build", "review", "default")
-    declared = {f"{NAME}-{part}" for part in parts}
-    assert {resource.inputs["accountId"] for resource in line.of("serviceaccount/account:Account")} == declared
-    google = {STORAGE_AGENT, PUBSUB_AGENT, APP_ENGINE_BUILDER}
-    for kind, resource, role, member in line.bindings():
-        if member.startswith("user:"):
-            assert member.removeprefix("user:") in map(str.lower, REVIEWERS), member
-            assert kind == "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember"
-            assert (resource, role) == (f"{NAME}-review", "roles/iap.httpsResourceAccessor")
-        else:
-            assert member in {account(part) for part in parts} | google, (resource, role, member)
-
-
-def test_each_function_and_service_runs_as_an_account_of_its_own(line: Inventory):
-    functions = line.of("cloudfunctionsv2/function:Function")
-    services = line.of("appengine/standardAppVersion:StandardAppVersion")
-    runs_as = [function.inputs["serviceConfig"]["serviceAccountEmail"] for function in functions]
-    runs_as += [service.inputs["serviceAccount"] for service in services]
-    assert len(set(runs_as)) == len(runs_as) == 4
-
-
-def test_every_subscription_keeps_what_it_cannot_deliver_and_never_expires(line: Inventory):
-    subscriptions = line.of("pubsub/subscription:Subscription")
-    dead_letter_topics = {
-        subscription.inputs["deadLetterPolicy"]["deadLetterTopic"]
-        for subscription in subscriptions
-        if "deadLetterPolicy" in subscription.inputs
-    }
-    read = {subscription.inputs["topic"] for subscription in subscriptions}
-    assert dead_letter_topics <= read
-    for subscription in subscriptions:
-        assert subscription.inputs["expirationPolicy"] == {"ttl": ""}, subscription.name
-        assert "deadLetterPolicy" in subscription.inputs or subscription.inputs["topic"] in dead_letter_topics
-    assert {f"projects/{PROJECT}/topics/{found.inputs['name']}" for found in line.of("pubsub/topic:Topic")} == read
-
-
-def test_every_subscription_is_alarmed(line: Inventory):
-    alarmed: dict[str, str] = {}
-    for alert in line.of("monitoring/alertPolicy:AlertPolicy"):
-        condition = alert.inputs["conditions"][0]["conditionThreshold"]
-        subscription = condition["filter"].split('subscription_id = "')[1].split('"')[0]
-        alarmed[subscription] = condition["filter"].rsplit("/", 1)[1].rstrip('"')
-        assert alert.inputs["notificationChannels"] == ["monitoring-email"]
-    assert alarmed == {
-        f"{NAME}-images": "oldest_unacked_message_age",
-        f"{NAME}-predictions": "oldest_unacked_message_age",
-        f"{NAME}-images-dead-letters": "num_undelivered_messages",
-        f"{NAME}-predictions-dead-letters": "num_undelivered_messages",
-    }
-
-
-def test_all_that_takes_labels_has_them(line: Inventory):
-    labels = {"application": "automl-inspection", "environment": NAME}
-    kinds = [
-        "storage/bucket:Bucket",
-        "pubsub/topic:Topic",
-        "pubsub/subscription:Subscription",
-        "cloudfunctionsv2/function:Function",
-        "artifactregistry/repository:Repository",
-    ]
-    for kind in kinds:
-        for resource in line.of(kind):
-            assert resource.inputs["labels"] == labels, resource.name
-    for resource in line.of("monitoring/alertPolicy:AlertPolicy"):
-        assert resource.inputs["userLabels"] == labels
+# Rules for all of it; those that guard images, rights and alerts are in policies.py.
 
 
 def test_a_push_waits_no_shorter_than_the_function_may_take():

@@ -1,0 +1,128 @@
+"""Who is woken by what, what is shown, and how long logs are kept."""
+
+import json
+from typing import Any
+
+import pytest
+
+from infra.monitoring import promql_name
+from tests.infra.google_stand_in import PROJECT, REVIEWED, Inventory, declare, is_subset
+
+NAME = "inspection-test"
+
+
+@pytest.fixture(scope="module")
+def line() -> Inventory:
+    return declare(alertEmail="line@example.com", keepLogsDays=90, **REVIEWED)
+
+
+def condition(inventory: Inventory, name: str) -> dict[str, Any]:
+    (found,) = inventory.one("monitoring/alertPolicy:AlertPolicy", name).inputs["conditions"]
+    return found.get("conditionThreshold") or found["conditionPrometheusQueryLanguage"]
+
+
+def names(inventory: Inventory) -> set[str]:
+    return {alert.name.removeprefix("monitoring-") for alert in inventory.of("monitoring/alertPolicy:AlertPolicy")}
+
+
+def test_every_alert_says_what_to_do_and_goes_to_the_address(line: Inventory):
+    for alert in line.of("monitoring/alertPolicy:AlertPolicy"):
+        assert alert.inputs["notificationChannels"] == ["monitoring-email"]
+        assert len(alert.inputs["documentation"]["content"]) > 40, alert.name
+        assert alert.inputs["displayName"].startswith(f"{NAME}: ")
+
+
+def test_without_an_address_alerts_show_in_the_console_alone():
+    silent = declare()
+    assert all(not alert.inputs["notificationChannels"] for alert in silent.of("monitoring/alertPolicy:AlertPolicy"))
+
+
+def test_each_path_and_each_function_has_its_alerts(line: Inventory):
+    assert names(line) == {
+        "images-dead-letters",
+        "images-waiting",
+        "predictions-dead-letters",
+        "predictions-waiting",
+        "predict-errors",
+        "move-errors",
+        "no-pictures",
+        "unclear",
+    }
+
+
+def test_a_function_may_fail_in_passing():
+    errors = condition(declare(alertFunctionErrors=3), "monitoring-move-errors")
+    assert is_subset({"comparison": "COMPARISON_GT", "thresholdValue": 3}, errors)
+    assert f'resource.labels.service_name = "{NAME}-move"' in errors["filter"]
+    assert 'metric.labels.response_code_class = "5xx"' in errors["filter"]
+    assert errors["aggregations"] == [
+        {"alignmentPeriod": "600s", "perSeriesAligner": "ALIGN_DELTA", "crossSeriesReducer": "REDUCE_SUM"}
+    ]
+
+
+def test_silence_is_noticed_also_where_there_are_no_figures_at_all():
+    silence = condition(declare(alertHoursWithoutPictures=8), "monitoring-no-pictures")
+    assert is_subset(
+        {
+            "comparison": "COMPARISON_LT",
+            "thresholdValue": 1,
+            "evaluationMissingData": "EVALUATION_MISSING_DATA_ACTIVE",
+        },
+        silence,
+    )
+    assert f'resource.labels.topic_id = "{NAME}-images"' in silence["filter"]
+    assert silence["aggregations"][0]["alignmentPeriod"] == f"{8 * 3600}s"
+
+
+def test_a_line_that_stands_still_wakes_nobody_if_so_configured():
+    assert "no-pictures" not in names(declare(alertHoursWithoutPictures=0))
+    assert "unclear" not in names(declare(alertUnclearShare=1))
+
+
+def test_the_share_of_unclear_pictures_is_of_those_that_were_moved(line: Inventory):
+    metric = line.one("logging/metric:Metric", "monitoring-pictures").inputs
+    assert metric["filter"].endswith(f'service_name = "{NAME}-move" AND jsonPayload.outcome = "moved"')
+    assert metric["labelExtractors"] == {"folder": "EXTRACT(jsonPayload.folder)"}
+    series = promql_name(metric["name"])
+    assert series == "logging_googleapis_com:user_inspection_test_pictures"
+    query = condition(declare(alertUnclearShare=0.25), "monitoring-unclear")["query"]
+    share, enough = query.split(" and ")
+    unclear, rest = share.split(" / ")
+    assert series in unclear
+    assert 'folder="unclear"' in unclear
+    every, limit = rest.split(" > ")
+    assert "folder" not in every
+    assert limit == "0.25"
+    assert enough == f"{every} >= 20"
+
+
+def test_the_dashboard_is_the_same_text_each_time_and_shows_all_that_runs(line: Inventory):
+    text = line.one("monitoring/dashboard:Dashboard", "monitoring-dashboard").inputs["dashboardJson"]
+    again = declare(alertEmail="other@example.com").one("monitoring/dashboard:Dashboard", "monitoring-dashboard")
+    assert text == again.inputs["dashboardJson"]
+    dashboard = json.loads(text)
+    assert dashboard["displayName"] == NAME
+    tiles = dashboard["mosaicLayout"]["tiles"]
+    places = {(tile["xPos"], tile["yPos"]) for tile in tiles}
+    assert len(places) == len(tiles) == 6
+    filters = text.replace('\\"', '"')
+    for shown in ("images", "predictions", "images-dead-letters", "predict", "move", "pictures"):
+        assert f'{NAME}-{shown}"' in filters
+
+
+def test_logs_are_kept_apart_and_outlive_the_stack(line: Inventory):
+    bucket = line.one("logging/projectBucketConfig:ProjectBucketConfig", "monitoring-logs")
+    assert is_subset({"bucketId": f"{NAME}-logs", "location": "europe-west3", "retentionDays": 90}, bucket.inputs)
+    assert bucket.retain_on_delete
+    sink = line.one("logging/projectSink:ProjectSink", "monitoring-logs-sink").inputs
+    assert sink["destination"] == (
+        f"logging.googleapis.com/projects/{PROJECT}/locations/europe-west3/buckets/{NAME}-logs"
+    )
+    assert sink["filter"].count(" OR ") == 2
+    assert f'module_id = "{NAME}-review"' in sink["filter"]
+    without_review = declare(keepLogsDays=1).one("logging/projectSink:ProjectSink", "monitoring-logs-sink")
+    assert "gae_app" not in without_review.inputs["filter"]
+
+
+def test_no_log_bucket_is_made_unasked():
+    assert not [resource for resource in declare() if "logging/project" in resource.type]
