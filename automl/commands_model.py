@@ -478,7 +478,7 @@ def _train(service: Service, current: training.Training, *, despite_problems: bo
     name = current.plan.name
     again = f"inspection model train --name {name} --resume"
     try:
-        model = training.run(service, current, _watch_step, despite_problems=despite_problems)
+        model = training.run(service, current, watch_step, despite_problems=despite_problems)
     except training.LeftOutError as error:
         for problem in error.problems:
             _warn(f"  {problem}")
@@ -495,7 +495,8 @@ def _train(service: Service, current: training.Training, *, despite_problems: bo
     _print(f"Trained: {model}\nNext: inspection model deploy {name}")
 
 
-def _watch_step(step: str, ask: Callable[[], Progress]) -> Progress:
+def watch_step(step: str, ask: Callable[[], Progress]) -> Progress:
+    """Show one step of a training until it is done."""
     told = {
         training.DATA_SET: "Making the data set",
         training.IMPORT: "Importing pictures",

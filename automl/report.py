@@ -136,8 +136,8 @@ def _confusion(evaluation: Evaluation) -> str:
         )
         rows.append(f"<tr><th>{html.escape(label)}</th>{cells}</tr>")
     return (
-        '<h2>What was taken for what</h2><div class="scroll"><table><caption>Rows: the true label. Columns: the label with '
-        f"the highest score.</caption><thead><tr><th></th>{head}</tr></thead>{''.join(rows)}</table></div>"
+        "<h2>What was taken for what</h2><p>Rows: the true label. Columns: the label with the highest score.</p>"
+        f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead>{"".join(rows)}</table></div>'
     )
 
 
