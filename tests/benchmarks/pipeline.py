@@ -116,11 +116,12 @@ def milliseconds_of_way(cloud: LocalCloud, prefix: str) -> list[float]:
 
 
 def import_times(cloud: LocalCloud) -> dict[str, float]:
-    """How long a fresh process of each function imports its `main.py`, less Python's own start; milliseconds."""
+    """How long a fresh process of each program imports its `main`, less Python's own start; milliseconds."""
     times: dict[str, float] = {}
     for name, program in cloud.programs().items():
+        main = "main" if (program.folder / "main.py").exists() else "webapp.main"
         runs = [
-            _seconds([program.python, "-c", "import main"], program) - _seconds([program.python, "-c", ""], program)
+            _seconds([program.python, "-c", f"import {main}"], program) - _seconds([program.python, "-c", ""], program)
             for _ in range(IMPORT_RUNS)
         ]
         times[name] = statistics.median(runs) * 1000
