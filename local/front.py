@@ -30,7 +30,7 @@ _NOT_PASSED_ON: Final = {"connection", "content-length", "host", "keep-alive", "
 class _Service:
     resource: str
     port: int
-    seconds: int
+    seconds: float
 
 
 class Front:
@@ -45,7 +45,7 @@ class Front:
         self.url = ""
         """Where :meth:`routes` are served; needed before :meth:`open`."""
 
-    def open(self, name: str, *, resource: str, port: int, seconds: int) -> str:
+    def open(self, name: str, *, resource: str, port: int, seconds: float) -> str:
         """The public address of a function that listens on `port` and may take so many seconds for an answer."""
         self._services[name] = _Service(resource=resource, port=port, seconds=seconds)
         return f"{self.url}{_PREFIX}{name}"

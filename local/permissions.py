@@ -208,7 +208,9 @@ class Permissions:
     def allows(self, member: str, need: Need) -> bool:
         """Whether a binding gives `member` (`serviceAccount:...`, `user:...`) what is needed."""
         return any(
-            binding.member == member and need.permission in ROLES[binding.role] and self._covers(binding, need.resource)
+            binding.member in {member, ANONYMOUS}
+            and need.permission in ROLES[binding.role]
+            and self._covers(binding, need.resource)
             for binding in self.bindings
         )
 
