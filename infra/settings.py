@@ -54,6 +54,7 @@ Value = TypeVar("Value")
 
 _SECONDS_A_DAY = 86_400
 _MAX_SHOWN = 200
+_MAX_MISTAKES = 40
 _RULE = "rule"
 _IN_KEY = "[key]"
 """How pydantic marks that not the value of an object's key is at fault but the key."""
@@ -460,11 +461,17 @@ def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
         errors = [error for error in errors if (key := _key(error["loc"])) == "name" or key not in origins]
     mistakes = [_explain(error, origins, stack) for error in errors]
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    listed = "".join(f"\n  - {mistake}" for mistake in mistakes)
+    shown = [
+        *mistakes[:_MAX_MISTAKES],
+        *([f"... and {more} more"] if (more := len(mistakes) - _MAX_MISTAKES) > 0 else []),
+    ]
+    listed = "".join(f"\n  - {mistake}" for mistake in shown)
     raise SettingsError(f"the config of stack {stack!r} has {count}; nothing was changed:{listed}")
 
 
 def _explain(error: ErrorDetails, origins: Mapping[str, str], stack: str) -> str:
+    if not error["loc"]:
+        return f"{_shown('', error['input'])} is no key; rename it in Pulumi.{stack}.yaml, in characters that can be written"
     key, value = _key(error["loc"]), error["input"]
     if error["type"] == "extra_forbidden":
         return _explain_unknown(error["loc"], value, stack)
@@ -538,7 +545,7 @@ def _twice(texts: Iterable[str]) -> list[str]:
 
 
 def _quoted(texts: Iterable[str]) -> str:
-    return ", ".join(repr(text) for text in texts)
+    return _cut(", ".join(repr(text) for text in texts))
 
 
 def _is_secret(key: str) -> bool:
@@ -549,5 +556,8 @@ def _is_secret(key: str) -> bool:
 def _shown(key: str, value: object) -> str:
     if _is_secret(key):
         return "not shown here"
-    text = repr(list(value) if isinstance(value, tuple) else value)
+    return _cut(repr(list(value) if isinstance(value, tuple) else value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"

@@ -223,3 +223,21 @@ def test_a_long_value_is_cut_short():
     (mistake,) = mistakes(modelId="m" * 10_000)
     assert "(10002 characters)" in mistake
     assert len(mistake) < 1000
+
+
+def test_a_key_that_nobody_can_write_is_a_mistake_like_any_other():
+    [mistake] = mistakes("dev", **{"threshold\ud800": 1})
+    assert "'threshold\\ud800' is no key" in mistake
+
+
+def test_of_very_many_mistakes_the_first_are_listed_and_the_rest_counted():
+    with pytest.raises(SettingsError, match="has 500 mistakes") as refused:
+        parse("dev", **{f"key{number}": 1 for number in range(500)})
+    assert "and 460 more" in str(refused.value)
+    assert len(str(refused.value)) < 50_000
+
+
+def test_a_value_is_not_told_at_length():
+    [mistake] = mistakes(reviewers=["a" * 70_000])
+    assert "is no e-mail address" in mistake
+    assert len(mistake) < 2_000
