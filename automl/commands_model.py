@@ -37,6 +37,8 @@ from automl.import_file import Format
 from automl.import_reader import MalformedImportFileError, Survey, pictures, survey
 from automl.picture import UnusableImageError, prepare
 from automl.split import Set
+from automl.stack_config import StackConfigError, stack_file
+from automl.stack_model import MODEL_ID, write_model_id
 from automl.where import PROJECT, NowhereError
 from automl.where import project as project_or_local
 from inspection.command.progress import counting
@@ -51,6 +53,15 @@ _BACKENDS = {Format.AUTOML_CSV: Backend.AUTOML, Format.VERTEX_JSONL: Backend.VER
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 _NAME_RULE = "up to 32 letters, digits and '_', beginning with a letter"
 _SECONDS_BETWEEN_LINES = 10.0
+_TOLD = (
+    NowhereError,
+    ServiceError,
+    training.NotBegunError,
+    MalformedImportFileError,
+    StackConfigError,
+    TransferError,
+)
+"""Errors whose text is for the user."""
 
 Project = Annotated[
     str | None,
@@ -237,6 +248,10 @@ def evaluate(
 def deploy(
     *,
     model: ModelName,
+    write: Annotated[
+        str | None,
+        typer.Option(metavar="STACK", help="Put it into Pulumi.STACK.yaml as modelId; the rest of the file stays."),
+    ] = None,
     yes: Yes = False,
     backend: Service_ = None,
     project: Project = None,
@@ -246,12 +261,14 @@ def deploy(
     Deploy a model, so that it answers; from then on it costs by the hour.
 
     \b
-    Example:
+    Examples:
       inspection model deploy castings
+      inspection model deploy castings --write dev
 
     Exit code: 0 it answers, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """  # noqa: D301  # as above
     with _told_errors():
+        file = stack_file(write, Path.cwd()) if write is not None else None
         service, found = _found(model, backend, project, location)
         if not found.model_id:
             _print(f"A deployed model costs {_hourly(service)}")
@@ -259,7 +276,12 @@ def deploy(
             operation = service.begin_deploy(found)
             _watch("Deploying", lambda: service.progress(operation))
             found = service.find_model(found.name)
-        _print(f"Deployed: {found.name}\nFor Pulumi.<stack>.yaml:\n\n  automl-inspection:modelId: {found.model_id}")
+        _print(f"Deployed: {found.name}")
+        if file is None:
+            _print(f"For Pulumi.<stack>.yaml:\n\n  {MODEL_ID}: {found.model_id}")
+        else:
+            write_model_id(file, str(found.model_id))
+            _print(f"Written to {file}: modelId is {found.model_id}")
 
 
 def undeploy(
@@ -588,7 +610,7 @@ def _told_errors() -> Generator[None, None, None]:
     except KeyboardInterrupt:
         _warn("Interrupted. What was begun at the service goes on there.")
         raise typer.Exit(INTERRUPTED) from None
-    except (NowhereError, ServiceError, training.NotBegunError, MalformedImportFileError, TransferError) as error:
+    except _TOLD as error:
         _fail(str(error))
     except (api.GoogleAPIError, auth.GoogleAuthError, http.RequestException, OSError) as error:
         _fail(" ".join(str(error).split()))

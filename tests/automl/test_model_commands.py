@@ -255,6 +255,26 @@ def test_a_model_can_be_named_without_the_file_of_its_training(
     assert run("model", "deploy", name, "--backend", backend, "--yes").exit_code == 0
 
 
+def test_deploy_writes_the_model_into_the_stacks_file_and_nothing_else(
+    models: ModelCloud, run: Run, tmp_path: Path, shared_model: Callable[[], str]
+):
+    name = shared_model()
+    (tmp_path / "Pulumi.yaml").write_text("name: automl-inspection\n")
+    file = tmp_path / "Pulumi.dev.yaml"
+    before = b"config:\r\n  automl-inspection:modelId: ICN1  # the old one\r\n  # last\r\n  gcp:project: p\r\n"
+    file.write_bytes(before)
+    assert run("model", "deploy", name, "--write", "dev", "--yes").exit_code == 0
+    assert file.read_bytes() == before.replace(b"ICN1", name.encode())
+    file.write_text("config: {}\n")
+    refused = run("model", "deploy", name, "--write", "dev", "--yes")
+    assert refused.exit_code == 1
+    assert f"put it there yourself: automl-inspection:modelId: {name}" in refused.stderr
+    missing = run("model", "deploy", name, "--write", "production", "--yes")
+    assert missing.exit_code == 1
+    assert "Pulumi.production.yaml" in missing.stderr
+    assert run("model", "undeploy", name, "--yes").exit_code == 0
+
+
 @pytest.mark.parametrize("command", ["deploy", "undeploy", "delete"])
 def test_nothing_is_changed_without_a_yes(
     bucket: storage.Bucket, models: ModelCloud, run: Run, command: str, shared_model: Callable[[], str]
