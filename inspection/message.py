@@ -52,7 +52,7 @@ class NewImage:
         return cls(
             bucket_name=_require(attributes, "bucketId", _bucket),
             image_name=_require(attributes, "objectId", _text),
-            generation=_require(attributes, "objectGeneration", _whole_number),
+            generation=_require(attributes, "objectGeneration", _generation),
             size=_require(resource, "size", _whole_number),
             content_type=_optional(resource, "contentType", _text),
             content_encoding=_optional(resource, "contentEncoding", _text),
@@ -106,7 +106,7 @@ class Prediction:
         return cls(
             bucket_name=_require(fields, "bucket_name", _bucket),
             image_name=_require(fields, "image_name", _text),
-            generation=_require(fields, "generation", _whole_number),
+            generation=_require(fields, "generation", _generation),
             model=_require(fields, "model", _text),
             predicted_at=_require(fields, "predicted_at", _time),
             prediction_label=label,
@@ -188,6 +188,11 @@ def _whole_number(raw: object) -> int | None:
     return None
 
 
+def _generation(raw: object) -> int | None:
+    # Cloud Storage's client takes 0 for "whichever there is": another image would be moved as this one.
+    return _whole_number(raw) or None
+
+
 def _score(raw: object) -> float | None:
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 <= raw <= 1:
         return None
@@ -221,6 +226,7 @@ _ALLOWED: dict[Callable[[Any], Any], str] = {
     _bucket: "a bucket's name: lower-case letters, digits, '-', '_' and '.'",
     _texts: "an object of texts",
     _whole_number: "a whole number",
+    _generation: "a whole number from 1 on",
     _score: "a number from 0 to 1",
     _scores: "an object of labels, each with a number from 0 to 1",
     _time: "a time with its offset, as in 2026-11-21T08:30:00Z",

@@ -1,5 +1,6 @@
 """A cloud on one machine: it runs the Pulumi program of `infra/` and makes real what that declares."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 import grpc
 from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1, storage
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
@@ -48,6 +50,8 @@ CACHE = Path(".local/cache")
 """What is worth keeping from one start to the next: installed packages and the trained model."""
 
 STATE_FILE = "state.json"
+LOCK_SUFFIX = ".lock"
+"""Of the file beside a cloud's home that a running one holds locked."""
 PUBLISH_SECONDS = 10
 
 
@@ -91,6 +95,7 @@ class LocalCloud:
             CannotStartError: something is missing or did not start; the text says what to do.
         """
         self._take_home()
+        self._stack.callback((self._home / STATE_FILE).unlink, missing_ok=True)
         stack = Stack.read(STACK)
         others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
         stack = replace(stack, config={**stack.config, **others})
@@ -137,7 +142,7 @@ class LocalCloud:
         self._provider = provider
         try:
             outputs = run_program(stack, provider, say=say).outputs
-        except (ProgramError, UnknownGrantError, ApiError) as error:
+        except (ProgramError, UnknownGrantError, ApiError, GoogleAPICallError) as error:
             raise CannotStartError(str(error)) from error
         self.outputs = {**outputs, **_here(outputs, provider.addresses)}
         if without := provider.apply_dead_letters():
@@ -233,7 +238,6 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
     def stop(self) -> None:
         """Stop everything that was started."""
         self._stack.close()
-        (self._home / STATE_FILE).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -244,15 +248,22 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         self.stop()
 
     def _take_home(self) -> None:
+        self._home.parent.mkdir(parents=True, exist_ok=True)
+        # The operating system lets go of it when this process ends, whatever ends it.
+        lock = self._home.with_suffix(LOCK_SUFFIX).open("a+")
         try:
-            state = json.loads((self._home / STATE_FILE).read_text())
-            os.kill(state["pid"], 0)
-        except (OSError, ValueError, KeyError):
-            shutil.rmtree(self._home, ignore_errors=True)
-            self._home.mkdir(parents=True)
-        else:
-            message = f"a local cloud runs already (process {state['pid']}, {state['storageUrl']}); stop it first"
-            raise CannotStartError(message)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            message = f"a local cloud runs already in {self._home} (process {lock.read() or 'unknown'}); stop it first"
+            lock.close()
+            raise CannotStartError(message) from None
+        self._stack.callback(lock.close)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        shutil.rmtree(self._home, ignore_errors=True)
+        self._home.mkdir()
 
     def _write_state(self) -> None:
         state = {
@@ -263,7 +274,9 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             "project": self.project,
             "outputs": self.outputs,
         }
-        (self._home / STATE_FILE).write_text(json.dumps(state))
+        unfinished = self._home / f"{STATE_FILE}.new"
+        unfinished.write_text(json.dumps(state))
+        unfinished.replace(self._home / STATE_FILE)
 
     def _serve(self, models: ModelRegistry, publisher: pubsub_v1.PublisherClient) -> Front:
         def publish(topic: str, data: bytes, attributes: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 HOME = Path(".local")
 CLOUD_HOME = HOME / "cloud"
 """Of the cloud that `up` keeps running; `inspection send` finds it there."""
+
+STOPPED = 130
+"""The exit code of what was interrupted before it was done."""
 
 local_app = typer.Typer(
     no_args_is_help=True, help="The whole line on this machine, run from the program that deploys it."
@@ -30,7 +34,7 @@ local_app = typer.Typer(
 def up() -> None:
     """Start everything and keep it running until Ctrl-C."""
     console = Console()
-    with _running_cloud(CLOUD_HOME, console) as cloud:
+    with _running_cloud(CLOUD_HOME, console, code_when_stopped=0) as cloud:
         console.print(cloud.how_to_use(), highlight=False, soft_wrap=True)
         while True:
             cloud.check()
@@ -49,17 +53,17 @@ def demo(
     """Send pictures through the whole line, wait until each has landed, show where, and stop.
 
     Exit code 0: every picture landed. 1: one is missing, or something did not start.
-    2: there is nothing to send.
+    2: there is nothing to send. 130: it was stopped before it could tell.
     """
     if images and not any(path.is_file() for path in images.rglob("*")):
         raise typer.BadParameter(f"there is no file in {images}", param_hint="--images")
-    from local.demo import run_demo
-
     console = Console()
     HOME.mkdir(exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="demo-", dir=HOME))
     try:
-        with _running_cloud(home, console) as cloud:
+        with _running_cloud(home / "cloud", console, code_when_stopped=STOPPED) as cloud:
+            from local.demo import run_demo
+
             all_landed = run_demo(cloud, console, images=images, count=count, seed=seed)
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -119,9 +123,8 @@ def bucket(
 
 
 @contextmanager
-def _running_cloud(home: Path, console: Console) -> Generator["LocalCloud"]:
+def _running_cloud(home: Path, console: Console, *, code_when_stopped: int) -> Generator["LocalCloud"]:
     """Whatever ends this process, or the `make` that started it, ends the cloud as well."""
-    from local.cloud import LocalCloud
     from local.processes import CannotStartError
 
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -129,6 +132,8 @@ def _running_cloud(home: Path, console: Console) -> Generator["LocalCloud"]:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     started = time.monotonic()
     try:
+        with console.status("Starting"):
+            from local.cloud import LocalCloud
         with LocalCloud(home) as cloud:
             with console.status("Starting") as status:
 
@@ -142,9 +147,9 @@ def _running_cloud(home: Path, console: Console) -> Generator["LocalCloud"]:
             console.print("Stopping.")
     except KeyboardInterrupt:
         console.print("Stopped.")
-        raise typer.Exit(0) from None
+        raise typer.Exit(code_when_stopped) from None
     except CannotStartError as error:
-        Console(stderr=True).print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from google.cloud import storage
 from rich.console import Console
 from rich.markup import escape
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -57,7 +58,7 @@ def run_demo(cloud: LocalCloud, console: Console, *, images: Path | None, count:
         soft_wrap=True,
     )
     for name in missing:
-        console.print(f"[red]missing:[/red] {name}", highlight=False)
+        console.print(f"[red]missing:[/red] {escape(name)}", highlight=False)
     if missing:
         console.print(f"What the functions logged:\n{cloud.logs()}", markup=False, highlight=False)
     return not missing and show_decision(cloud, console)

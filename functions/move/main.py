@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import threading
+from http import HTTPStatus
 from typing import Any
 
 import flask
@@ -101,12 +102,17 @@ def answer(error: Exception) -> HTTPException | tuple[str, int]:
         # Not its description: that repeats the request's headers, and so the caller's token.
         log.warning("the request is no Pub/Sub push: %s %s", error.code, error.name)
         return error
-    return answer_failure(log, error, flask.g.get("fields", {}))
+    if "fields" not in flask.g:
+        # The framework raises whatever its readers do. Nothing of the text: it may repeat the request as well.
+        log.warning("the request is no Pub/Sub push: %s", type(error).__name__)
+        return "no Pub/Sub push", HTTPStatus.BAD_REQUEST
+    return answer_failure(log, error, flask.g.fields)
 
 
 @functions_framework.cloud_event
 def move(event: CloudEvent) -> None:
     """Move the image of a prediction message."""
+    flask.g.fields = {}  # the request could be read
     _, data = message_of(event.data)
     prediction = Prediction.from_json(data)
     steps = Steps()

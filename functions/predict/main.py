@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import flask
@@ -96,12 +97,17 @@ def answer(error: Exception) -> HTTPException | tuple[str, int]:
         # Not its description: that repeats the request's headers, and so the caller's token.
         log.warning("the request is no Pub/Sub push: %s %s", error.code, error.name)
         return error
-    return answer_failure(log, error, flask.g.get("fields", {}))
+    if "fields" not in flask.g:
+        # The framework raises whatever its readers do. Nothing of the text: it may repeat the request as well.
+        log.warning("the request is no Pub/Sub push: %s", type(error).__name__)
+        return "no Pub/Sub push", HTTPStatus.BAD_REQUEST
+    return answer_failure(log, error, flask.g.fields)
 
 
 @functions_framework.cloud_event
 def predict(event: CloudEvent) -> None:
     """Classify the image that Cloud Storage's notification announces."""
+    flask.g.fields = {}  # the request could be read
     image = NewImage.parse(*message_of(event.data))
     steps = Steps()
     fields: dict[str, object] = {"image": image.image_name, "generation": image.generation, "model": MODEL.name}

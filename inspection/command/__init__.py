@@ -1,6 +1,7 @@
 """The `inspection` command. Not deployed; hands over to the parts, whose heavy imports wait until they are needed."""
 
 from datetime import timedelta
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -65,10 +66,12 @@ def redrive(
 
 def main() -> None:
     """Run the command line."""
-    # Here, as the parts use modules of this package.
-    from automl.commands import dataset_app, model_app
-    from local.commands import local_app
-
+    try:
+        # Here, as the parts use modules of this package.
+        from automl.commands import dataset_app, model_app
+        from local.commands import local_app
+    except KeyboardInterrupt:
+        sys.exit(130)
     app.add_typer(local_app, name="local")
     app.add_typer(dataset_app, name="dataset")
     app.add_typer(model_app, name="model")

@@ -1,5 +1,6 @@
 """Which line a command is about: a deployed stack's, or the local cloud that runs here."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -11,7 +12,9 @@ from typing import Any
 from inspection.command.transfer import TransferError
 
 LOCAL_STATE = Path(".local/cloud/state.json")
-"""Written by a running local cloud (`make local`)."""
+"""Written by a local cloud (`make local`) when it is ready."""
+LOCAL_LOCK = Path(".local/cloud.lock")
+"""Locked as long as it runs; a state that it left behind when it was killed says nothing."""
 
 
 def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
@@ -25,6 +28,17 @@ def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
         TransferError: there are none.
     """
     return _of_stack(stack, otherwise) if stack else _of_local_cloud(otherwise)
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _of_stack(stack: str, otherwise: str) -> Mapping[str, Any]:
@@ -42,13 +56,11 @@ def _of_stack(stack: str, otherwise: str) -> Mapping[str, Any]:
 
 
 def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
-    try:
-        state = json.loads(LOCAL_STATE.read_text())
-        os.kill(state["pid"], 0)
-    except OSError as error:
+    if not _is_held(LOCAL_LOCK) or not LOCAL_STATE.exists():
         raise TransferError(
             f"no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME{otherwise}"
-        ) from error
+        )
+    state = json.loads(LOCAL_STATE.read_text())
     os.environ["STORAGE_EMULATOR_HOST"] = state["storageUrl"]
     os.environ["PUBSUB_EMULATOR_HOST"] = state["pubsubAddress"]
     return state["outputs"]

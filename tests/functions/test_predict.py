@@ -417,6 +417,20 @@ def test_what_is_no_push_is_not_acknowledged(predict: Function, lines: Lines, bo
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.parametrize("which", ["predict", "move"])
+@pytest.mark.parametrize("body", [b'{"message": "\xff"}', b'"text"', b"[" * 100_000, b'["a"]'])
+def test_bytes_that_the_framework_cannot_read_are_refused_in_words(
+    request: pytest.FixtureRequest, lines: Lines, body: bytes, which: str
+):
+    function: Function = request.getfixturevalue(which)
+    answer = function.app.test_client().post("/", data=body, content_type="application/json")
+    assert answer.status_code == 400
+    [line] = lines()
+    assert line["severity"] == "WARNING"
+    assert "no Pub/Sub push" in line["message"]
+    assert "stack_trace" not in line
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -63,7 +63,7 @@ def test_a_notification_may_lack_what_a_camera_need_not_send(absent: dict[str, A
 
 
 @pytest.mark.parametrize("key", ["eventType", "bucketId", "objectId", "objectGeneration"])
-@pytest.mark.parametrize("value", [None, "", 7.5, [], "\ud800"])
+@pytest.mark.parametrize("value", [None, "", 7.5, [], "\ud800", 0])
 def test_a_notifications_attribute_that_cannot_be_is_named(key: str, value: object):
     with pytest.raises(MalformedMessageError, match=key):
         NewImage.parse(ATTRIBUTES | {key: value}, json.dumps(RESOURCE).encode())
@@ -80,6 +80,11 @@ def test_a_notifications_attribute_that_cannot_be_is_named(key: str, value: obje
 def test_a_notifications_field_that_cannot_be_is_named(key: str, value: object):
     with pytest.raises(MalformedMessageError, match=key):
         NewImage.parse(ATTRIBUTES, json.dumps(RESOURCE | {key: value}).encode())
+
+
+def test_generation_0_names_no_image():
+    with pytest.raises(MalformedMessageError, match="'objectGeneration' is '0'; allowed is a whole number from 1"):
+        NewImage.parse(ATTRIBUTES | {"objectGeneration": "0"}, json.dumps(RESOURCE).encode())
 
 
 def test_only_a_finalised_object_announces_an_image():
@@ -134,7 +139,7 @@ def test_a_missing_field_of_a_prediction_is_named_with_those_there_are(key: str)
     ("key", "value"),
     [
         ("bucket_name", ""), ("bucket_name", 3), ("bucket_name", "inbound/o/a.jpg?x="), ("bucket_name", ".inbound"), ("image_name", ["a"]), ("image_name", "\ud800"),
-        ("generation", "x"), ("generation", -1), ("generation", 1.5), ("generation", True),
+        ("generation", "x"), ("generation", -1), ("generation", 0), ("generation", 1.5), ("generation", True),
         ("model", {}), ("predicted_at", "yesterday"), ("predicted_at", "2026-11-21T08:30:00"), ("predicted_at", 5),
         ("prediction_label", ""), ("prediction_label", 1),
         ("prediction_score", "0.9"), ("prediction_score", 1.01), ("prediction_score", -0.1), ("prediction_score", True),
