@@ -374,8 +374,10 @@ def _count_landed(cloud: LocalCloud, name: str) -> int:
 
 def table(proof: Proof) -> Table:
     """The report, binding by binding."""
-    table = Table("binding", "role", "without it", title=f"{len(proof.outcomes)} bindings, each taken away alone")
-    for outcome in sorted(proof.outcomes.values(), key=lambda outcome: not outcome.exercised):
+    table = Table(title=f"{len(proof.outcomes)} bindings, each taken away alone")
+    for heading in ("binding", "role", "without it"):
+        table.add_column(heading, overflow="fold")
+    for outcome in sorted(proof.outcomes.values(), key=lambda outcome: (not outcome.exercised, outcome.binding.name)):
         table.add_row(
             outcome.binding.name,
             f"{outcome.binding.role.removeprefix('roles/')} on a {outcome.binding.kind}",

@@ -4,10 +4,12 @@ import io
 from collections.abc import Generator
 from dataclasses import replace
 
+import pulumi
 import pytest
 from rich.console import Console
 
 from local.cloud import LocalCloud
+from local.gate import ApiError
 from local.program import Stack, run_program
 from tests.infra.google_stand_in import Google, Inventory
 from tests.proof.permissions import CONFIG, EXPERIMENTS, Deliveries, NotRun, Proof, prove, table
@@ -46,6 +48,25 @@ def test_without_this_binding_something_fails(proof: Proof, name: str):
     outcome = proof.outcomes[name]
     assert outcome.failed, f"nothing failed without {outcome.binding}"
     assert outcome.exercised != isinstance(EXPERIMENTS[name], NotRun)
+
+
+def test_cloud_storage_refuses_to_announce_to_a_topic_that_its_agent_may_not_publish_to(cloud: LocalCloud):
+    (publisher,) = [binding for binding in cloud.permissions.bindings if binding.name == "announcement-publisher"]
+    announce = pulumi.runtime.MockResourceArgs(
+        typ="gcp:storage/notification:Notification",
+        name="again",
+        inputs={
+            "bucket": cloud.inbound_bucket,
+            "topic": f"projects/{cloud.project}/topics/{publisher.resource}",
+            "eventTypes": ["OBJECT_DELETE"],
+            "payloadFormat": "JSON_API_V1",
+        },
+        custom=True,
+    )
+    provider = cloud._provider  # pyright: ignore[reportPrivateUsage]
+    with cloud.without(publisher), pytest.raises(ApiError, match="does not have permission to publish messages"):
+        provider.new_resource(announce)
+    provider.new_resource(announce)
 
 
 def test_a_binding_that_the_program_lacks_turns_the_proof_red(cloud: LocalCloud, deliveries: Deliveries):
