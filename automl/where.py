@@ -1,9 +1,8 @@
 """Which cloud a command speaks to: the local one that runs here, or a project at Google."""
 
-import json
 import os
 
-from inspection.command.line import LOCAL_STATE
+from inspection.command.line import local_state
 
 STORAGE = "STORAGE_EMULATOR_HOST"
 AUTOML = "AUTOML_EMULATOR_HOST"
@@ -22,16 +21,12 @@ def prefer_local_cloud() -> str | None:
     """
     if any(os.environ.get(name) for name in (STORAGE, AUTOML, VERTEX, PROJECT)):
         return None
-    try:
-        state = json.loads(LOCAL_STATE.read_text())
-        os.kill(state["pid"], 0)
-        addresses = {STORAGE: state["storageUrl"], AUTOML: state["automl"], VERTEX: state["storageUrl"]}
-        project = state["project"]
-    except (OSError, ValueError, KeyError):
+    state = local_state()
+    if state is None:
         return None
-    os.environ.update(addresses)
-    os.environ[PROJECT] = project
-    return project
+    os.environ.update({STORAGE: state["storageUrl"], AUTOML: state["automl"], VERTEX: state["storageUrl"]})
+    os.environ[PROJECT] = state["project"]
+    return state["project"]
 
 
 def project(given: str | None) -> str:

@@ -227,6 +227,18 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         """
         self._runner.check()
 
+    def kill(self, name: str) -> None:
+        """End a program at once, in the middle of whatever it does, as when its machine dies."""
+        self._runner.programs[name].process.kill()
+
+    def restart(self, name: str) -> None:
+        """Start a program that has ended once more, as the cloud does; returns when it listens.
+
+        Raises:
+            CannotStartError: it does not start; the text has the end of its log.
+        """
+        self._runner.restart(name)
+
     def programs(self) -> Mapping[str, Program]:
         """What runs, by the declared name."""
         return self._runner.programs

@@ -1,7 +1,7 @@
 """The `inspection` command. Not deployed; hands over to the parts, whose heavy imports wait until they are needed."""
 
-from datetime import timedelta
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 

@@ -55,12 +55,19 @@ def _of_stack(stack: str, otherwise: str) -> Mapping[str, Any]:
     return outputs
 
 
+def local_state() -> Mapping[str, Any] | None:
+    """The addresses, project and outputs of the local cloud that runs here; None if none does, or not yet."""
+    if _is_held(LOCAL_LOCK) and LOCAL_STATE.exists():
+        return json.loads(LOCAL_STATE.read_text())
+    return None
+
+
 def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
-    if not _is_held(LOCAL_LOCK) or not LOCAL_STATE.exists():
+    state = local_state()
+    if state is None:
         raise TransferError(
             f"no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME{otherwise}"
         )
-    state = json.loads(LOCAL_STATE.read_text())
     os.environ["STORAGE_EMULATOR_HOST"] = state["storageUrl"]
     os.environ["PUBSUB_EMULATOR_HOST"] = state["pubsubAddress"]
     return state["outputs"]

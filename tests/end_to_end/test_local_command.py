@@ -88,8 +88,11 @@ def test_a_running_cloud_takes_pictures_and_leaves_no_process_whatever_it_is_sto
     picture = folder / "part #7.jpeg"
     picture.write_bytes(sample.jpeg)
 
+    refused = [
+        subprocess.run([INSPECTION, "local", "up"], cwd=folder, capture_output=True, text=True, check=False)
+        for _ in range(2)
+    ]
     sent = subprocess.run([INSPECTION, "send", str(picture)], cwd=folder, capture_output=True, text=True, check=False)
-    second = subprocess.run([INSPECTION, "local", "up"], cwd=folder, capture_output=True, text=True, check=False)
     started = psutil.Process(running.pid).children(recursive=True)
     running.send_signal(how)
     output, _ = running.communicate()
@@ -97,13 +100,28 @@ def test_a_running_cloud_takes_pictures_and_leaves_no_process_whatever_it_is_sto
 
     assert sent.returncode == 0, sent.stderr
     assert "1 sent" in sent.stderr
-    assert second.returncode == 1
-    assert f"process {running.pid}" in second.stderr
+    for another in refused:
+        assert another.returncode == 1
+        assert f"process {running.pid}" in another.stderr
     assert state["outputs"]["inboundBucket"] in output
     assert f"Review app      {state['outputs']['reviewUrl']}" in output
     assert state["outputs"]["reviewUrl"].startswith("http://127.0.0.1:")
     assert len(started) >= 10, "an emulator, two functions and two services, each under its guard"
     assert alive == []
+    gone = subprocess.run([INSPECTION, "send", str(picture)], cwd=folder, capture_output=True, text=True, check=False)
+    assert gone.returncode == 1, "a state file that was left behind is no running cloud"
+    assert "make local" in gone.stderr
+
+
+def test_a_demo_that_is_stopped_before_it_can_tell_does_not_succeed(folder: Path) -> None:
+    demo = start(folder, "local", "demo")
+    assert demo.stdout is not None
+    demo.stdout.readline()
+    demo.send_signal(signal.SIGTERM)
+    output, errors = demo.communicate(timeout=SECONDS_TO_WAIT)
+    assert demo.returncode == 130
+    assert "Stopped." in output
+    assert "Traceback" not in errors
 
 
 def test_send_says_what_is_missing(folder: Path) -> None:

@@ -42,8 +42,7 @@ class Desk:
     def __init__(self, cloud: LocalCloud, folder: Path) -> None:
         self.cloud = cloud
         self._folder = folder
-        (folder / ".local").mkdir()
-        (folder / ".local" / "cloud").symlink_to(cloud._home)  # pyright: ignore[reportPrivateUsage]
+        (folder / ".local").symlink_to(cloud._home.parent)  # pyright: ignore[reportPrivateUsage]
 
     def redrive(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
