@@ -14,13 +14,13 @@ from typing import Any
 
 import flask
 import functions_framework
-from classifiers import Classifier, PictureRefusedError, classifier_for
+from classifiers import Classifier, classifier_for
 from cloudevents.http import CloudEvent
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.pubsub_v1 import PublisherClient, PubsubMessage
-from picture import UnusableImageError, prepare
+from picture import UnusableImageError, prepare, unpack
 from requests import RequestException
 from werkzeug.exceptions import HTTPException
 
@@ -123,10 +123,12 @@ def predict(event: CloudEvent) -> None:
             return
         try:
             with steps.time("prepare"):
+                if image.content_encoding == "gzip":
+                    data = unpack(data, at_most=MAX_FILE_BYTES)
                 jpeg = prepare(data)
             with steps.time("classify"):
                 predictions = _clients().classifier.classify(jpeg)
-        except (UnusableImageError, PictureRefusedError) as reason:
+        except UnusableImageError as reason:
             error = str(reason)
 
     label = max(predictions, key=predictions.__getitem__) if predictions else None
@@ -169,7 +171,8 @@ def _read(image: NewImage) -> bytes | None:
     blob = _clients().storage.bucket(image.bucket_name).blob(image.image_name, generation=image.generation)
     doing = f"Reading gs://{image.bucket_name}/{image.image_name}"
     try:
-        return blob.download_as_bytes(**_ONCE)
+        # As it is stored: the client would unpack a compressed file of any size into memory.
+        return blob.download_as_bytes(raw_download=True, **_ONCE)
     except NotFound:
         return None
     except GoogleAPICallError as error:

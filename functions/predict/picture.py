@@ -1,9 +1,11 @@
 """A camera's file made into the JPEG that the models take."""
 
+import gzip
 import io
 import math
 import threading
 import warnings
+import zlib
 
 from PIL import Image, ImageCms, ImageOps
 
@@ -34,6 +36,24 @@ _decoding = threading.Lock()
 
 class UnusableImageError(Exception):
     """No model can take this file; the text tells a person why."""
+
+
+def unpack(data: bytes, *, at_most: int) -> bytes:
+    """What was uploaded compressed (`Content-Encoding: gzip`), of at most so many bytes.
+
+    Raises:
+        UnusableImageError: it is no gzip, incomplete, or larger.
+    """
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            unpacked = packed.read(at_most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UnusableImageError(
+            f"the file is said to be compressed with gzip, and cannot be unpacked: {error}"
+        ) from error
+    if len(unpacked) > at_most:
+        raise UnusableImageError(f"the file is too large: it unpacks to more than {at_most:,} bytes")
+    return unpacked
 
 
 def prepare(data: bytes) -> bytes:

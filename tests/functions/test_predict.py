@@ -3,6 +3,7 @@
 import gzip
 import io
 import threading
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import isnan
@@ -189,12 +190,28 @@ def test_a_file_that_is_too_large_is_rejected_unread(cloud: Cloud, topic: Topic,
     assert cloud.gate.methods() == []
 
 
-def test_a_picture_that_the_model_refuses_is_rejected_with_its_words(
-    cloud: Cloud, model: Model, topic: Topic, each_predict: Function, move: Function
+def test_a_file_that_unpacks_to_more_than_fits_into_memory_is_rejected_in_little_memory(
+    cloud: Cloud, topic: Topic, predict: Function
 ):
-    text = "Image is smaller than 2 x 2"
-    model.fail(grpc.StatusCode.INVALID_ARGUMENT, 400, text)
-    assert text in unusable(cloud, topic, each_predict, move, cloud.upload("a.jpg", picture()))
+    blob = cloud.inbound.blob("bomb.jpg")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(gzip.compress(bytes(500_000_000), 1), content_type="image/jpeg")
+    tracemalloc.start()
+    assert predict.deliver(cloud.announced[-1]).status == 200
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    [message] = topic.messages()
+    assert "unpacks to more than 50,000,000 bytes" in message["error"]
+    assert peak < 150_000_000
+
+
+def test_a_file_that_only_says_that_it_is_compressed_is_rejected(cloud: Cloud, topic: Topic, predict: Function):
+    blob = cloud.inbound.blob("a.jpg")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(picture(), content_type="image/jpeg")
+    assert predict.deliver(cloud.announced[-1]).status == 200
+    [message] = topic.messages()
+    assert "said to be compressed with gzip" in message["error"]
 
 
 @pytest.mark.parametrize(
@@ -264,6 +281,7 @@ def test_a_model_out_of_reach_is_asked_again_later(
         (grpc.StatusCode.PERMISSION_DENIED, 403),
         (grpc.StatusCode.UNAUTHENTICATED, 401),
         (grpc.StatusCode.FAILED_PRECONDITION, 400),
+        (grpc.StatusCode.INVALID_ARGUMENT, 400),  # a model of another kind says so of every picture
         (grpc.StatusCode.UNIMPLEMENTED, 501),
     ],
 )

@@ -14,10 +14,6 @@ TIMEOUT_SECONDS = 30.0
 """How long a model may take. No client retries by itself: Pub/Sub does, with its backoff."""
 
 
-class PictureRefusedError(Exception):
-    """The model will not take this very picture; the text says why."""
-
-
 class Classifier(Protocol):
     """A model that gives every label a score."""
 
@@ -25,9 +21,10 @@ class Classifier(Protocol):
         """The score, from 0 to 1, of each label; at least one.
 
         Raises:
-            PictureRefusedError: asking again about this picture is of no use.
             RetryLaterError: the model is busy or out of reach.
-            NeedsAttentionError: the model, its deployment or the permission to ask it is missing.
+            NeedsAttentionError: the model, its deployment or the permission to ask it is missing; or it does not take
+                the picture. What is asked is a small JPEG that could be decoded, so that this says more about the model
+                than about the picture, and rejecting every picture of the day would help nobody.
         """
         ...
 

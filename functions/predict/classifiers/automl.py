@@ -3,12 +3,12 @@
 import os
 
 import grpc
-from google.api_core.exceptions import GoogleAPICallError, InvalidArgument
+from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.automl_v1 import ExamplePayload, Image, PredictionServiceClient
 from google.cloud.automl_v1.services.prediction_service.transports import PredictionServiceGrpcTransport
 
-from classifiers import TIMEOUT_SECONDS, PictureRefusedError, checked_scores
+from classifiers import TIMEOUT_SECONDS, checked_scores
 from inspection.model_id import ModelId
 from inspection.push import failed_request
 
@@ -40,14 +40,12 @@ class AutomlClassifier:
                 retry=None,
                 timeout=TIMEOUT_SECONDS,
             )
-        except InvalidArgument as error:
-            raise PictureRefusedError(f"the model did not take the picture: {error.message}") from error
         except GoogleAPICallError as error:
             raise failed_request(
                 f"Asking the AutoML Vision model {self._model.name}",
                 status=error.code,
                 answer=error.message,
-                check="that it exists, is deployed, and that this function's account has roles/automl.predictor on it. "
+                check="that it exists, is deployed, classifies images, and that this function's account has roles/automl.predictor on it. "
                 "Google shut AutoML Vision down on 2024-03-31: set modelId to a Vertex AI endpoint instead",
             ) from error
         except GoogleAuthError as error:

@@ -6,14 +6,13 @@ Google's client library for it is left out: it more than doubles the function's 
 import base64
 import os
 from http import HTTPStatus
-from typing import Any
 
 import google.auth
 import requests
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
-from classifiers import TIMEOUT_SECONDS, PictureRefusedError, checked_scores
+from classifiers import TIMEOUT_SECONDS, checked_scores
 from inspection.model_id import ModelId
 from inspection.push import NeedsAttentionError, failed_request
 
@@ -54,14 +53,12 @@ class VertexClassifier:
         except (requests.RequestException, GoogleAuthError) as error:
             raise failed_request(doing, status=None, answer=str(error), check="") from error
         if not response.ok:
-            status, text = _error(response)
-            if status == "INVALID_ARGUMENT":
-                raise PictureRefusedError(f"the model did not take the picture: {text}")
             raise failed_request(
                 doing,
                 status=response.status_code,
-                answer=text,
-                check="that it exists, has a model deployed, and that this function's account has roles/aiplatform.user",
+                answer=_error(response),
+                check="that it exists, has an image classification model deployed, and that this function's account has "
+                "roles/aiplatform.user",
             )
         try:
             [answer] = response.json()["predictions"]
@@ -74,10 +71,9 @@ class VertexClassifier:
         return checked_scores(self._model, pairs)
 
 
-def _error(response: requests.Response) -> tuple[str, str]:
-    """Status and message of a Google error body, as far as the answer is one."""
+def _error(response: requests.Response) -> str:
+    """The message of a Google error body, as far as the answer is one."""
     try:
-        error: dict[str, Any] = response.json()["error"]
-        return error.get("status", ""), error["message"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "", response.text[:200] or HTTPStatus(response.status_code).phrase
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200] or HTTPStatus(response.status_code).phrase
