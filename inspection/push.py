@@ -24,6 +24,12 @@ class NeedsAttentionError(Exception):
 
 RequestFailedError = RetryLaterError | NeedsAttentionError
 
+REPEATED = "repeated"
+"""Attribute, with any value, of a message that may not be the first one about its image.
+
+Pub/Sub's own count begins anew with every message: one that is published again, by whomever, has to say so itself.
+"""
+
 _PASSING = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
@@ -60,6 +66,20 @@ def message_of(event_data: object) -> tuple[Mapping[str, Any], bytes]:
     except (TypeError, ValueError, binascii.Error) as error:
         text = f"the message's data is no base64 ({error}): {str(data)[:100]!r}"
         raise MalformedMessageError(text) from error
+
+
+def is_repeated(push: object, attributes: Mapping[str, Any]) -> bool:
+    """Whether an earlier delivery may have begun the work, or have finished it.
+
+    Pub/Sub counts in the push itself, which the CloudEvent made of it leaves out
+    (https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts).
+
+    Args:
+        push: the request's JSON.
+        attributes: the message's.
+    """
+    attempt = push.get("deliveryAttempt") if isinstance(push, dict) else None
+    return (isinstance(attempt, int) and attempt > 1) or REPEATED in attributes
 
 
 def failed_request(doing: str, *, status: int | None, answer: str, check: str) -> RequestFailedError:

@@ -20,6 +20,13 @@ class ApiError(Exception):
         self.message = message
 
 
+class NoAnswerError(BaseException):
+    """The asker's connection is to end without an answer; over gRPC the call ends as UNAVAILABLE, as the client says then.
+
+    No `Exception`, so that nothing on the way makes an answer of it.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """One request at the local cloud, whichever protocol it came by."""
@@ -40,7 +47,10 @@ class Call:
 
 
 class Gate(Protocol):
-    """Both methods run in a worker thread and may raise :class:`ApiError`, which becomes the answer."""
+    """Both methods run in a worker thread and may raise :class:`ApiError`, which becomes the answer.
+
+    Or :class:`NoAnswerError`.
+    """
 
     def enter(self, call: Call) -> None:
         """Before the call takes effect."""

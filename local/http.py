@@ -1,11 +1,14 @@
 """Runs an ASGI application in a thread of this process."""
 
 import socket
+import struct
 import threading
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.gate import NoAnswerError
 
 HOST: Final = "127.0.0.1"
 _GRACE_SECONDS = 5
@@ -20,6 +23,28 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.settled.set()
+
+
+class _HangingUp:
+    """Ends the connection of a request whose answer is :class:`local.gate.NoAnswerError`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except NoAnswerError:
+            # ASGI has no word for this; uvicorn's `send` belongs to the object that has the connection.
+            cycle: Any = send
+            transport = cycle.__self__.transport
+            if not transport.is_closing():  # the asker may have given up by now
+                # Reset rather than closed: the other side gets an error even where it waits for the stream's end.
+                connection = transport.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                transport.abort()
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
 
 class RunningServer:
@@ -71,7 +96,7 @@ def serve(app: ASGIApp, port: int = 0) -> RunningServer:
     # Inherited by each connection; without it an answer of two packets waits 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
-        app,
+        _HangingUp(app),
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,

@@ -9,7 +9,7 @@ from typing import Any, Final
 import grpc
 from google.pubsub_v1.types import PublishRequest
 
-from local.gate import ApiError, Call, Gate
+from local.gate import ApiError, Call, Gate, NoAnswerError
 from local.processes import CannotStartError, Guarded, free_port, wait_for_port
 from local.rpc import abort
 
@@ -88,7 +88,7 @@ class PubSubProxy(grpc.GenericRpcHandler):
                 self._gate.enter(call)
                 reply = forward(request, timeout=context.time_remaining())
                 self._gate.leave(call)
-            except ApiError as error:
+            except (ApiError, NoAnswerError) as error:
                 abort(context, error)
             except grpc.RpcError as error:
                 context.abort(error.code(), error.details() or "")  # pyright: ignore[reportAttributeAccessIssue]

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, Self
 import grpc
 import proto
 
-from local.gate import ApiError
+from local.gate import ApiError, NoAnswerError
 
 _HOST = "127.0.0.1"
 _THREADS = 16
@@ -47,8 +47,11 @@ def status_word(error: ApiError) -> str:
     return next((word for word, status in _HTTP_STATUS.items() if status == error.status), "UNKNOWN")
 
 
-def abort(context: grpc.ServicerContext, error: ApiError) -> NoReturn:
+def abort(context: grpc.ServicerContext, error: ApiError | NoAnswerError) -> NoReturn:
     """Make the error the answer to a gRPC call."""
+    if isinstance(error, NoAnswerError):
+        # What a client makes of a connection that ends, whose other calls are to go on here.
+        error = RefusedError("UNAVAILABLE", "Socket closed")
     context.abort(grpc.StatusCode[status_word(error)], error.message)
     raise AssertionError("abort raises")
 
@@ -61,7 +64,7 @@ def unary_method(
     def handle(message: object, context: grpc.ServicerContext) -> object:
         try:
             return answer(message)
-        except ApiError as error:
+        except (ApiError, NoAnswerError) as error:
             abort(context, error)
 
     return grpc.unary_unary_rpc_method_handler(

@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException
 from inspection.labels import LABEL_RULE, is_label
 from inspection.logs import Steps, structured_logger
 from inspection.message import Prediction
-from inspection.push import answer_failure, message_of
+from inspection.push import answer_failure, is_repeated, message_of
 from inspection.routing import Thresholds
 
 # The client would otherwise ask for each bucket's metadata, for traces that nobody has switched on.
@@ -113,7 +113,7 @@ def answer(error: Exception) -> HTTPException | tuple[str, int]:
 def move(event: CloudEvent) -> None:
     """Move the image of a prediction message."""
     flask.g.fields = {}  # the request could be read
-    _, data = message_of(event.data)
+    attributes, data = message_of(event.data)
     prediction = Prediction.from_json(data)
     steps = Steps()
     fields: dict[str, object] = {
@@ -126,16 +126,6 @@ def move(event: CloudEvent) -> None:
     if prediction.error is not None:
         fields["error"] = prediction.error
     flask.g.fields = fields
-    move = _mover().move(prediction, redelivered=_delivery_attempt() > 1, steps=steps)
+    move = _mover().move(prediction, repeated=is_repeated(flask.request.get_json(silent=True), attributes), steps=steps)
     fields |= {"folder": move.folder, "name": move.name, "outcome": move.outcome} | steps.fields
     log.info("%s", move.outcome, extra={"fields": fields})
-
-
-def _delivery_attempt() -> int:
-    """Pub/Sub counts in the push itself, which the CloudEvent made of it leaves out.
-
-    https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts. Google's emulator does not count.
-    """
-    push = flask.request.get_json(silent=True)
-    attempt = push.get("deliveryAttempt") if isinstance(push, dict) else None
-    return attempt if isinstance(attempt, int) else 1

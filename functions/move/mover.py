@@ -42,14 +42,15 @@ class Mover:
         self._destination = client.bucket(prediction_bucket)
         self._thresholds = thresholds
 
-    def move(self, prediction: Prediction, *, redelivered: bool, steps: Steps) -> Move:
+    def move(self, prediction: Prediction, *, repeated: bool, steps: Steps) -> Move:
         """Copy the image to its folder, then delete it from the inbound bucket.
 
         Args:
             prediction: of the image.
-            redelivered: whether Pub/Sub has delivered it before. Only then can a copy be in another folder, or
-                under another name, than this delivery would choose: thresholds may have been changed and names
-                freed in between, or a person may have decided already.
+            repeated: whether this may not be the first delivery of a prediction for the image. Only then can a copy be
+                in another folder, or under another name, than this delivery would choose: thresholds may have been
+                changed and names freed in between, the model may have answered otherwise, or a person may have
+                decided already.
             steps: takes how long each request took.
 
         Raises:
@@ -63,7 +64,7 @@ class Mover:
         source = layout.source_uri(prediction.bucket_name, prediction.image_name, prediction.generation)
         choices = layout.names_in(folder, prediction.image_name, prediction.generation, source)
 
-        if redelivered:
+        if repeated:
             with steps.time("look"):
                 earlier = next((name for name in self._possible_names(prediction) if self._holds(name, source)), None)
             if earlier is not None:
@@ -83,16 +84,13 @@ class Mover:
         raise RetryLaterError(f"all names for {source} are taken by other images: {', '.join(choices)}")
 
     def _possible_names(self, prediction: Prediction) -> Iterator[str]:
-        """Every name under which an earlier delivery of this very message may have left the image."""
+        """Every name under which an earlier delivery, with whatever the model said then, may have left the image."""
         image, generation = prediction.image_name, prediction.generation
         source = layout.source_uri(prediction.bucket_name, image, generation)
-        if prediction.prediction_label is None:
-            yield from layout.names_in(REJECTED, image, generation, source)
-            return
         unclear = layout.names_in(UNCLEAR, image, generation, source)
         yield from unclear
-        if prediction.prediction_label in self._thresholds.labels:
-            yield from layout.names_in(prediction.prediction_label, image, generation, source)
+        for folder in (*self._thresholds.labels, REJECTED):
+            yield from layout.names_in(folder, image, generation, source)
         for name in unclear:
             for label in self._thresholds.labels:
                 yield layout.decided_name(label, name.removeprefix(f"{UNCLEAR}/"))
@@ -126,6 +124,12 @@ class Mover:
                         return True
         except PreconditionFailed:
             return False
+        except NeedsAttentionError:
+            # Whoever may not overwrite may be told so (403), rather than that the name is taken (412).
+            with _asking(f"Looking at gs://{self._destination.name}/{name}"):
+                if copy.exists(**_ONCE):
+                    return False
+            raise
         except NotFound as error:
             with _asking(f"Looking at {source}"):
                 still_there = image.exists(**_ONCE)

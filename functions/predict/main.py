@@ -27,7 +27,7 @@ from werkzeug.exceptions import HTTPException
 from inspection.logs import Steps, structured_logger
 from inspection.message import NewImage, Prediction
 from inspection.model_id import ModelId, parse_model_id
-from inspection.push import answer_failure, failed_request, message_of
+from inspection.push import REPEATED, answer_failure, failed_request, is_repeated, message_of
 
 MAX_FILE_BYTES = 50_000_000
 """A larger file is not read: several are in memory at once."""
@@ -108,7 +108,8 @@ def answer(error: Exception) -> HTTPException | tuple[str, int]:
 def predict(event: CloudEvent) -> None:
     """Classify the image that Cloud Storage's notification announces."""
     flask.g.fields = {}  # the request could be read
-    image = NewImage.parse(*message_of(event.data))
+    attributes, data = message_of(event.data)
+    image = NewImage.parse(attributes, data)
     steps = Steps()
     fields: dict[str, object] = {"image": image.image_name, "generation": image.generation, "model": MODEL.name}
     flask.g.fields = fields
@@ -148,7 +149,7 @@ def predict(event: CloudEvent) -> None:
         metadata=image.metadata,
     )
     with steps.time("publish"):
-        _publish(prediction)
+        _publish(prediction, repeated=is_repeated(flask.request.get_json(silent=True), attributes))
     if error is None:
         fields |= {"label": label, "score": score, "outcome": "classified"}
     else:
@@ -186,11 +187,14 @@ def _read(image: NewImage) -> bytes | None:
         raise failed_request(doing, status=None, answer=str(error), check="") from error
 
 
-def _publish(prediction: Prediction) -> None:
+def _publish(prediction: Prediction, *, repeated: bool) -> None:
     """Return once Pub/Sub has the message."""
+    # An earlier delivery may have published as well, and the model may have said something else then.
+    attributes = {REPEATED: "true"} if repeated else {}
+    message = PubsubMessage(data=prediction.to_json(), attributes=attributes)
     doing = f"Publishing to {TOPIC}"
     try:
-        _clients().publisher.publish(topic=TOPIC, messages=[PubsubMessage(data=prediction.to_json())], **_ONCE)
+        _clients().publisher.publish(topic=TOPIC, messages=[message], **_ONCE)
     except GoogleAPICallError as error:
         raise failed_request(
             doing,

@@ -1,0 +1,413 @@
+"""Every single request of the line made to fail, each way there is; then no picture may be lost, doubled or overwritten.
+
+python -m tests.proof.losses
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from inspection import layout
+from local.faults import Kind, NoFaults, Once, When
+from tests.proof.losses_stage import (
+    ANNA,
+    DARK,
+    GREY,
+    INBOUND,
+    LIGHT,
+    MOVE,
+    PREDICT,
+    PREDICT_VERTEX,
+    PREDICTION,
+    REVIEW,
+    Line,
+    Page,
+    app_tries_again,
+    picture,
+    running_line,
+)
+
+NAME = "shift 2/part #7.jpg"
+BY_ITSELF = "by itself"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One thing that a part does, from whatever came before it to what must be true afterwards."""
+
+    name: str
+    part: str
+    """The identity whose requests are made to fail."""
+    prepare: Callable[[Line], Any]
+    act: Callable[[Line, Any], None]
+    """Until it is done: delivered until it is worked on or a dead letter, sent until it is answered."""
+    expect: Callable[[Line], list[str]] = lambda _: []
+    """What is wrong besides the pictures themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One request of a scenario."""
+
+    scenario: Scenario
+    number: int
+    method: str
+    took_effect: bool
+    """False where its own precondition, or that there is no such object, ended it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One way in which one request failed, and what became of the pictures."""
+
+    step: Step
+    when: When
+    kind: Kind
+    every_time: bool
+    outcome: str
+    problems: tuple[str, ...] = ()
+
+
+# Scenarios
+
+
+def _announce(line: Line) -> None:
+    line.upload(NAME, picture(DARK, 1))
+
+
+def _flow(line: Line, _: object) -> None:
+    line.flow()
+
+
+def _predicted(grey: int = LIGHT) -> Callable[[Line], None]:
+    def prepare(line: Line) -> None:
+        line.upload(NAME, picture(grey, 1))
+        line.predict()
+
+    return prepare
+
+
+def _name_taken(line: Line) -> None:
+    line.put(f"defect/{NAME}", picture(LIGHT, 2))
+    _predicted()(line)
+
+
+def _both_names_taken(line: Line) -> None:
+    one = line.upload(NAME, picture(LIGHT, 1))
+    for number, name in enumerate(layout.names_in("defect", NAME, one.generation, one.source)[:2]):
+        line.put(name, picture(LIGHT, 3 + number))
+    line.predict()
+
+
+def _stopped_before_its_delete(grey: int) -> Callable[[Line], None]:
+    def prepare(line: Line) -> None:
+        _predicted(grey)(line)
+        line.gate.plan = Once(Kind.UNAVAILABLE, When.BEFORE, identity=MOVE, number=2)
+        line.move()
+
+    return prepare
+
+
+def _stopped_and_decided(line: Line) -> None:
+    """A person decides on the copy before the message comes again."""
+    _stopped_before_its_delete(GREY)(line)
+    (shown,) = line.anna.queue()
+    line.anna.decide(shown, "ok")
+
+
+def _replaced(line: Line) -> None:
+    _predicted()(line)
+    line.upload(NAME, picture(DARK, 5))
+
+
+def _rejected(line: Line) -> None:
+    line.upload(NAME, b"no picture at all")
+    line.predict()
+
+
+def _unclear(line: Line) -> None:
+    line.put(f"unclear/{NAME}", picture(GREY, 1))
+
+
+def _shown(line: Line) -> dict[str, Any]:
+    _unclear(line)
+    (shown,) = line.anna.queue()
+    return shown
+
+
+def _shown_and_filed_name_taken(line: Line) -> dict[str, Any]:
+    line.put("human_decided/shift 2/ok_part #7.jpg", picture(GREY, 2))
+    return _shown(line)
+
+
+def _decided(line: Line) -> dict[str, Any]:
+    shown = _shown(line)
+    return shown | {"decision": line.anna.decide(shown, "ok").json()}
+
+
+def _decided_and_name_taken(line: Line) -> dict[str, Any]:
+    decided = _decided(line)
+    line.put(f"unclear/{NAME}", picture(GREY, 6))
+    return decided
+
+
+def _look(line: Line, _: object) -> None:
+    # A claim whose answer was lost looks like another's to the second try; the page asks again a little later.
+    shown = line.anna.queue() or line.anna.queue()
+    assert [one["name"].endswith(NAME) for one in shown] == [True], f"another picture is shown, or none: {shown}"
+
+
+def _decide(line: Line, shown: dict[str, Any]) -> None:
+    line.anna.number = 0
+    _accepted(line.anna, line.anna.decide(shown, "ok").status_code)
+
+
+def _skip(line: Line, shown: dict[str, Any]) -> None:
+    _accepted(line.anna, line.anna.skip(shown).status_code)
+
+
+def _undo(line: Line, shown: dict[str, Any]) -> None:
+    _accepted(line.anna, line.anna.undo(shown["decision"]).status_code)
+
+
+def _claims(path: str) -> Callable[[Line, dict[str, Any]], None]:
+    def act(line: Line, shown: dict[str, Any]) -> None:
+        body = {"pictures": [{"id": shown["id"], "claim": shown["claim"]}]}
+        answer = line.anna.do(path, body)
+        _accepted(line.anna, answer.status_code)
+        assert not (answer.content and answer.json()["lost"]), answer.text
+
+    return act
+
+
+def _accepted(page: Page, status: int) -> None:
+    assert status in {200, 204}, f"the page was answered {page.statuses}"
+
+
+def _of_anna(line: Line) -> dict[str, str]:
+    """Where her picture is, and what it says."""
+    (found,) = [found for found in line.found(PREDICTION) if found.read() == picture(GREY, 1)]
+    return {"name": found.name, **found.metadata}
+
+
+def _is_decided(line: Line) -> list[str]:
+    found = _of_anna(line)
+    right = found["name"].startswith("human_decided/") and found.get(layout.DECISION) == "ok"
+    return [] if right and found.get(layout.DECIDED_BY) == ANNA else [f"the decision does not count: {found}"]
+
+
+def _is_waiting(line: Line) -> list[str]:
+    found = _of_anna(line)
+    right = found["name"].startswith("unclear/") and layout.DECISION not in found
+    return [] if right else [f"it does not wait any more, or as decided: {found}"]
+
+
+PIPELINE = (
+    Scenario(name="predict, AutoML Vision", part=PREDICT, prepare=_announce, act=_flow),
+    Scenario(
+        name="predict, Vertex AI", part=PREDICT_VERTEX, prepare=_announce, act=lambda line, _: line.flow(PREDICT_VERTEX)
+    ),
+    Scenario(name="move", part=MOVE, prepare=_predicted(), act=_flow),
+    Scenario(name="move, no picture", part=MOVE, prepare=_rejected, act=_flow),
+    Scenario(name="move, the name is taken", part=MOVE, prepare=_name_taken, act=_flow),
+    Scenario(name="move, two names are taken", part=MOVE, prepare=_both_names_taken, act=_flow),
+    Scenario(name="move, stopped before its delete", part=MOVE, prepare=_stopped_before_its_delete(LIGHT), act=_flow),
+    Scenario(name="move, stopped, then decided", part=MOVE, prepare=_stopped_and_decided, act=_flow),
+    Scenario(name="move, replaced before its turn", part=MOVE, prepare=_replaced, act=_flow),
+)
+REVIEWING = (
+    Scenario(name="review, next picture", part=REVIEW, prepare=_unclear, act=_look, expect=_is_waiting),
+    Scenario(name="review, renew a claim", part=REVIEW, prepare=_shown, act=_claims("/api/claims"), expect=_is_waiting),
+    Scenario(
+        name="review, end a claim", part=REVIEW, prepare=_shown, act=_claims("/api/claims/release"), expect=_is_waiting
+    ),
+    Scenario(name="review, skip", part=REVIEW, prepare=_shown, act=_skip, expect=_is_waiting),
+    Scenario(name="review, decide", part=REVIEW, prepare=_shown, act=_decide, expect=_is_decided),
+    Scenario(
+        name="review, decide, the name is taken",
+        part=REVIEW,
+        prepare=_shown_and_filed_name_taken,
+        act=_decide,
+        expect=_is_decided,
+    ),
+    Scenario(name="review, decide once more", part=REVIEW, prepare=_decided, act=_decide, expect=_is_decided),
+    Scenario(name="review, undo", part=REVIEW, prepare=_decided, act=_undo, expect=_is_waiting),
+    Scenario(
+        name="review, undo, the name is taken",
+        part=REVIEW,
+        prepare=_decided_and_name_taken,
+        act=_undo,
+        expect=_is_waiting,
+    ),
+)
+
+
+# The matrix
+
+_WAYS = tuple(
+    (when, kind) for when in When for kind in Kind if not (kind is Kind.LATE and when is When.AFTER)
+)  # an answer that comes late after the effect is a time-out
+
+
+EVERY_TIME = (Kind.UNAVAILABLE, Kind.RESET)
+"""What strikes every attempt as well: an answer that says so, and none."""
+
+
+def _ways_to_fail(step: Step) -> Iterator[tuple[When, Kind]]:
+    """What can happen to this request; what has no effect cannot have it late, nor lose its answer after it."""
+    for when, kind in _WAYS:
+        if (when is When.BEFORE or step.took_effect) and (kind is not Kind.LATE or not step.method.endswith(READS)):
+            yield when, kind
+
+
+READS = (".get", ".list", ".predict")
+
+
+def matrix(line: Line, scenarios: Iterable[Scenario] = (*PIPELINE, *REVIEWING)) -> Iterator[Cell]:
+    """Run every cell: step x before or after its effect x kind; for the pipeline also with every attempt failing."""
+    for scenario in scenarios:
+        steps = list(steps_of(line, scenario))
+        for step in steps:
+            for when, kind in _ways_to_fail(step):
+                yield run(line, step, when, kind, every_time=False)
+                if scenario in PIPELINE and kind in EVERY_TIME:
+                    yield run(line, step, when, kind, every_time=True)
+                if scenario in REVIEWING and kind is not Kind.DEATH:
+                    with app_tries_again():
+                        yield run(line, step, when, kind, every_time=False, by_itself=True)
+
+
+def steps_of(line: Line, scenario: Scenario) -> Iterator[Step]:
+    """Each request that the scenario's part makes when nothing fails, as it is counted now."""
+    line.reset()
+    prepared = scenario.prepare(line)
+    line.gate.plan = NoFaults()
+    line.requests.clear()
+    scenario.act(line, prepared)
+    for number, (method, took_effect) in enumerate(line.requests.of(scenario.part), 1):
+        yield Step(scenario=scenario, number=number, method=method, took_effect=took_effect)
+
+
+def run(line: Line, step: Step, when: When, kind: Kind, *, every_time: bool, by_itself: bool = False) -> Cell:
+    """Let one request fail, once or at every attempt; `by_itself` if the app's client mends it."""
+    scenario = step.scenario
+    line.reset()
+    prepared = scenario.prepare(line)
+    plan = Once(kind, when, identity=scenario.part, number=step.number, always_for=step.method if every_time else None)
+    line.gate.plan = plan
+    pushes = line.pushes[scenario.part]
+    problems: list[str] = []
+    waits_in_vain = kind in {Kind.TIME_OUT, Kind.LATE}
+    try:
+        with line.giving_up_soon() if waits_in_vain else nullcontext():
+            scenario.act(line, prepared)
+    except AssertionError as error:
+        problems.append(str(error))
+    line.settle()
+    if not plan.struck:
+        problems.append("the request that was to fail was never made")
+    dead = [*line.images.dead, *line.predictions.dead]
+    problems += line.problems() + [
+        f"a dead letter that says nothing: {letter.body}" for letter in dead if not letter.why
+    ]
+    tries = len(line.anna.statuses) if scenario.part == REVIEW else line.pushes[scenario.part] - pushes
+    outcome = f"{tries}x"
+    if dead:
+        outcome = f"dead letter: {dead[0].why}"
+        if not every_time:
+            problems.append(f"one failure is enough for a dead letter: {dead[0].why}")
+        line.images.send_dead_letters_again()
+        line.predictions.send_dead_letters_again()
+        line.settle()
+        problems += line.problems()
+    if line.found(INBOUND):
+        problems.append("a picture stays in the inbound bucket for ever")
+    if not problems:
+        problems += scenario.expect(line)
+    if by_itself:
+        outcome = BY_ITSELF
+        if tries > 1:
+            problems.append(f"the app did not mend it, though it may try again: {line.anna.statuses}")
+    return Cell(step=step, when=when, kind=kind, every_time=every_time, outcome=outcome, problems=tuple(problems))
+
+
+# The report
+
+COLUMNS = tuple(Kind)
+
+
+def table(cells: Sequence[Cell]) -> Table:
+    """A row for each request and side of its effect, a column for each kind of failure."""
+    table = Table(title=f"{len(cells)} ways to fail: how often each step was then tried until it was done")
+    for heading in ("what is done", "request", "fails", *COLUMNS, "every time"):
+        table.add_column(heading)
+    rows: dict[tuple[str, int, When], list[Cell]] = {}
+    for cell in cells:
+        rows.setdefault((cell.step.scenario.name, cell.step.number, cell.when), []).append(cell)
+    last = ""
+    for (name, number, when), row in sorted(rows.items(), key=lambda item: _order(item[0])):
+        once = {cell.kind: cell for cell in row if not cell.every_time and cell.outcome != BY_ITSELF}
+        method = row[0].step.method.rpartition(".")[2]
+        always = [cell for cell in row if cell.every_time]
+        table.add_row(
+            name if name != last else "",
+            f"{number} {method}",
+            when,
+            *(_shown_cell([once[kind]]) if kind in once else "" for kind in COLUMNS),
+            _shown_cell(always),
+        )
+        last = name
+    return table
+
+
+def _order(row: tuple[str, int, When]) -> tuple[int, int, int]:
+    name, number, when = row
+    return [scenario.name for scenario in (*PIPELINE, *REVIEWING)].index(name), number, list(When).index(when)
+
+
+def _shown_cell(cells: Sequence[Cell]) -> str:
+    if any(cell.problems for cell in cells):
+        return "[red]FAILED[/red]"
+    return ", ".join(sorted({cell.outcome.partition(":")[0] for cell in cells}))
+
+
+def main() -> None:
+    """Print the report; exit code 1 if a picture was lost, doubled or overwritten."""
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder, running_line(Path(folder)) as line:
+        started = time.monotonic()
+        with console.status("Failing each request in each way"):
+            cells = list(matrix(line))
+        seconds = time.monotonic() - started
+    console.print(table(cells))
+    failed = [cell for cell in cells if cell.problems]
+    for cell in failed:
+        console.print(f"[red]{describe(cell)}[/red]", highlight=False)
+    console.print(
+        f"{len(cells)} cells in {seconds:.0f} s; {sum(cell.outcome == BY_ITSELF for cell in cells)} of them with the review "
+        f"app's own second try; {len(failed)} failed",
+        highlight=False,
+    )
+    sys.exit(1 if failed else 0)
+
+
+def describe(cell: Cell) -> str:
+    """One line for a person."""
+    step = cell.step
+    often = "every time" if cell.every_time else "once"
+    return (
+        f"{step.scenario.name}: request {step.number} ({step.method}) fails {cell.when} its effect, {cell.kind}, {often}: "
+        f"{cell.outcome}; {'; '.join(cell.problems) or 'nothing is wrong'}"
+    )
+
+
+if __name__ == "__main__":
+    main()
