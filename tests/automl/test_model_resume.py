@@ -108,6 +108,23 @@ def test_ctrl_c_leaves_the_training_going_on_and_resume_goes_on_with_it(
     assert_created_once(models, backend, name)
 
 
+def test_ctrl_c_while_a_request_is_answered_waits_for_the_answer(
+    file: str, models: ModelCloud, backend: Backend, name: str, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    begin: Callable[..., str] = SERVICES[backend].begin_training
+
+    def begin_while_the_key_is_pressed(*arguments: object) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return begin(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SERVICES[backend], "begin_training", begin_while_the_key_is_pressed)
+        assert run("model", "train", file, "--name", name, "--yes").exit_code == 130
+    assert state(name)["training"]["operation"], "the answer is noted"
+    assert run("model", "train", "--name", name, "--resume").exit_code == 0
+    assert_created_once(models, backend, name)
+
+
 @pytest.mark.parametrize("step", ["begin_data_set", "begin_import", "begin_training"])
 def test_killed_between_a_request_and_its_answer_nothing_is_created_twice(
     file: str,

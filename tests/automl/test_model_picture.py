@@ -1,0 +1,95 @@
+"""What `inspection model` sends to a model is what the deployed function sends: thresholds hold for the same pictures."""
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from automl.picture import MAX_JPEG_BYTES, UnusableImageError, prepare, thumbnail
+from local.program import ROOT
+
+
+@pytest.fixture
+def function_prepares(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], bytes]:
+    """`prepare` of the deployed function, whose modules have bare names."""
+    monkeypatch.syspath_prepend(str(ROOT / "functions" / "predict"))
+    monkeypatch.delitem(sys.modules, "picture", raising=False)
+    import picture  # pyright: ignore[reportMissingImports]
+
+    monkeypatch.delitem(sys.modules, "picture")
+    prepared: Callable[[bytes], bytes] = picture.prepare
+    return prepared
+
+
+def noise(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def saved(image: Image.Image, form: str, **options: Any) -> bytes:  # noqa: ANN401  # Pillow's
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def turned() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(noise(60, 40), "JPEG", exif=exif)
+
+
+def see_through() -> bytes:
+    image = noise(60, 40).convert("RGBA")
+    image.putalpha(120)
+    return saved(image, "PNG")
+
+
+def deep_grey() -> bytes:
+    pixels = np.random.default_rng(2).integers(0, 65535, (40, 60), dtype=np.uint16)
+    return saved(Image.fromarray(pixels), "PNG")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        saved(noise(60, 40), "JPEG"),
+        saved(noise(60, 40).convert("L"), "JPEG"),
+        saved(noise(60, 40), "PNG"),
+        saved(noise(60, 40), "BMP"),
+        saved(noise(60, 40).convert("P"), "GIF"),
+        saved(noise(60, 40).convert("1"), "PNG"),
+        turned(),
+        see_through(),
+        deep_grey(),
+        saved(noise(1200, 900), "JPEG", quality=100, subsampling=0),
+    ],
+    ids=["jpeg", "grey jpeg", "png", "bmp", "gif", "1 bit", "turned", "see-through", "16 bits", "too many bytes"],
+)
+def test_the_function_sends_the_same_bytes(data: bytes, function_prepares: Callable[[bytes], bytes]):
+    assert prepare(data) == function_prepares(data)
+    assert len(prepare(data)) <= MAX_JPEG_BYTES
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "no picture of a known format"),
+        (b"no picture", "no picture of a known format"),
+        (saved(noise(60, 40), "JPEG")[:900], "damaged or incomplete"),
+        (saved(Image.new("1", (8000, 8000)), "PNG"), "too large to decode"),
+    ],
+    ids=["empty", "text", "cut", "64 million pixels"],
+)
+def test_what_is_no_picture_is_refused(data: bytes, text: str):
+    with pytest.raises(UnusableImageError, match=text):
+        prepare(data)
+
+
+def test_a_thumbnail_is_small_and_upright(tmp_path: Path):
+    with Image.open(io.BytesIO(thumbnail(turned(), 30))) as small:
+        assert small.size == (20, 30)
