@@ -40,6 +40,11 @@ bench: setup browser  ## measure: requests and seconds for an image, a page of t
 	@$(RUN)python -m tests.benchmarks.review_queue
 	@$(RUN)python -m tests.benchmarks.review_page
 
+proof: setup  ## show that no picture is lost, no permission is too many, no bad input hurts (about ten minutes)
+	@status=0; for part in policies permissions losses fuzz losses_many; do \
+	  echo; $(RUN)python -m tests.proof.$$part || status=1; \
+	done; exit $$status
+
 EXPORT = $(UV) export --frozen --no-emit-project --no-header --quiet
 lock: setup  ## write uv.lock anew, and from it the requirements of what is deployed
 	$(UV) lock
@@ -51,4 +56,4 @@ clean:  ## remove what was made here
 	rm -rf .venv .tools .local build .pytest_cache .ruff_cache .hypothesis
 
 
-.PHONY: browser help setup demo local test lint bench lock clean
+.PHONY: browser help setup demo local test lint bench proof lock clean

@@ -112,7 +112,7 @@ class _Model(BaseModel):
 
 
 Concurrency = Annotated[
-    Whole, Field(ge=1, le=1000, description="a whole number from 1 to 1000: the images in work at once in one instance")
+    Whole, Field(ge=1, le=80, description="a whole number from 1 to 80: the images in work at once in one instance")
 ]
 Memory = Annotated[str, Field(description="256Mi to 4Gi, as in 512Mi or 2Gi")]
 
@@ -125,9 +125,10 @@ class FunctionLimits(_Model):
     memory: Memory = "512Mi"
     timeout_seconds: Whole = Field(
         120,
-        ge=10,
+        # Three requests of up to 30 seconds each: what is cut off in between goes on while it is delivered again.
+        ge=120,
         le=MAX_ACK_DEADLINE,
-        description=f"a whole number of seconds from 10 to {MAX_ACK_DEADLINE}, as long as Pub/Sub waits for a push",
+        description=f"a whole number of seconds from 120 to {MAX_ACK_DEADLINE}, as long as Pub/Sub waits for a push",
     )
 
     @field_validator("memory")
@@ -143,7 +144,7 @@ class FunctionLimits(_Model):
 
 
 class PredictLimits(FunctionLimits):
-    """What the function that decodes pictures may use: the largest it takes needs about 400 MB while it is in work."""
+    """What the function that decodes pictures may use: the largest it takes needs up to 800 MB while it is in work."""
 
     concurrency: Concurrency = 4
     memory: Memory = "2Gi"

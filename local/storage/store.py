@@ -266,10 +266,10 @@ class ObjectStore:
             self._index.execute("BEGIN IMMEDIATE")
             try:
                 yield self._index
+                self._index.execute("COMMIT")
             except BaseException:
                 self._index.execute("ROLLBACK")
                 raise
-            self._index.execute("COMMIT")
 
     # Buckets
 

@@ -11,7 +11,7 @@ import pytest
 
 from inspection.layout import names_in, source_uri
 from inspection.message import Prediction
-from local.gate import Call
+from local.gate import ApiError, Call
 from tests.functions.stage import Cloud, Function, MoveStarter, Push, picture, push, refuse, start
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -161,6 +161,21 @@ def test_a_name_that_another_image_has_gives_way_to_a_new_one(cloud: Cloud, move
     names[0] = "ok/box/a.jpg"
     assert cloud.moved() == dict(zip(names, pictures, strict=True))
     assert cloud.waiting() == []
+
+
+def test_a_taken_name_that_is_answered_as_a_missing_permission_to_overwrite_is_a_taken_name(
+    cloud: Cloud, move: Function
+):
+    cloud.prediction.blob("ok/a.jpg").upload_from_string(b"another's")
+
+    def not_to_overwrite(call: Call) -> None:
+        if call.destination_object == "ok/a.jpg":
+            raise ApiError(403, "forbidden", "no storage.objects.delete")
+
+    cloud.gate.before["storage.objects.rewrite"] = not_to_overwrite
+    announced = cloud.upload("a.jpg", b"mine")
+    assert move.deliver(predicted(announced)).status == 200
+    assert cloud.moved() == {"ok/a.jpg": b"another's", f"ok/a-{generation_of(announced)}.jpg": b"mine"}
 
 
 def test_even_where_the_new_name_is_taken_nothing_is_overwritten(cloud: Cloud, move: Function):

@@ -101,7 +101,7 @@ def test_a_common_and_an_own_threshold_reach_the_routing():
         ({"predict": {"memory": "8Gi"}}, ["predict.memory is '8Gi'", "256Mi to 4Gi", "--path 'predict.memory'"]),
         ({"predict": {"memory": "1GB"}}, ["predict.memory is '1GB'"]),
         ({"move": {"maxInstances": 0}}, ["move.maxInstances is 0", "from 1 to 1000"]),
-        ({"move": {"timeoutSeconds": 601}}, ["move.timeoutSeconds is 601", "10 to 600"]),
+        ({"move": {"timeoutSeconds": 601}}, ["move.timeoutSeconds is 601", "120 to 600"]),
         ({"move": "big"}, ["move is 'big'", "an object with maxInstances"]),
         ({"move": {"memry": "1Gi"}}, ["move.memry ('1Gi') is no key", "the nearest is memory", "--path move.memry"]),
         ({"deliveryAttempts": 4}, ["deliveryAttempts is 4", "5 to 100"]),
