@@ -28,6 +28,7 @@ from PIL import Image
 from local.gate import ApiError
 from local.models.registry import ModelRegistry, RegisteredModel
 from local.models.training import Model, train, train_multi_label
+from local.processes import CannotStartError
 from local.rpc import RefusedError
 from local.storage.store import ObjectStore, StorageError
 
@@ -599,7 +600,14 @@ class Workshop:
         if not self._folder or not self._folder.is_dir():
             return
         for file in self._folder.glob("*.joblib"):
-            made: Made = joblib.load(file)
+            try:
+                made: Made = joblib.load(file)
+            except Exception as error:
+                # Written by another state of this code or of scikit-learn; what reading raises then is not limited.
+                raise CannotStartError(
+                    f"{file}, a model that was trained here, cannot be read ({type(error).__name__}: {error}): "
+                    "delete it, and train again"
+                ) from error
             self._models[made.name] = made
         deployments = self._folder / "deployments.json"
         if not deployments.exists():

@@ -22,6 +22,8 @@ from inspection import layout
 from inspection.command.transfer import storage_client
 from local.cloud import LocalCloud
 from local.demo import wait_for_landing
+from local.models.registry import ModelRegistry
+from local.models.workshop import Workshop
 from local.program import ROOT
 from local.samples import FOLDERS, OK, samples, write_samples
 from tests.automl.factory import Run
@@ -63,7 +65,7 @@ def test_the_whole_round(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPat
         truth = send(cloud)
         folders = wait_for_landing(cloud, truth.keys(), Console(quiet=True))
         assert folders.keys() == truth.keys()
-        check_routing(cloud, model_id, thresholds)
+        check_routing(cloud, tmp_path / "trained", model_id, thresholds)
         decided = decide_all(cloud, truth)
         assert len(decided) == list(folders.values()).count("unclear") > 0
 
@@ -130,14 +132,17 @@ def send(cloud: LocalCloud) -> dict[str, str]:
     return truth
 
 
-def check_routing(cloud: LocalCloud, model_id: str, thresholds: Mapping[str, float]):
-    """Every picture was asked of the trained model, and lies where its thresholds say."""
+def check_routing(cloud: LocalCloud, trained: Path, model_id: str, thresholds: Mapping[str, float]):
+    """Every picture has the trained model's own score, and lies where its thresholds say."""
+    model = Workshop(lambda _uri: b"", ModelRegistry(), folder=trained).model(model_id).model
     for blob in cloud.storage_client().list_blobs(cloud.prediction_bucket):
         metadata = blob.metadata or {}
         assert metadata[layout.MODEL] == model_id
-        label = metadata[layout.PREDICTION_LABEL]
-        sure = float(metadata[layout.PREDICTION_SCORE]) >= float(thresholds[label])
-        assert str(blob.name).split("/")[0] == (label if sure else "unclear")
+        label, score = next(iter(model.scores(blob.download_as_bytes()).items()))
+        assert metadata[layout.PREDICTION_LABEL] == label
+        assert float(metadata[layout.PREDICTION_SCORE]) == pytest.approx(score, abs=1e-6)
+        folder = label if score >= float(thresholds[label]) else "unclear"
+        assert str(blob.name).split("/")[0] == folder
 
 
 def decide_all(cloud: LocalCloud, truth: Mapping[str, str]) -> list[str]:

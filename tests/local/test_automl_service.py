@@ -12,6 +12,7 @@ from google.cloud.automl_v1 import types
 from google.cloud.automl_v1.services.auto_ml.transports import AutoMlGrpcTransport
 from google.longrunning import operations_pb2
 
+from local.processes import CannotStartError
 from tests.automl.model_cloud import PROJECT, ModelCloud, put_pictures, running_models
 from tests.local.model_storage import storage_of
 
@@ -281,3 +282,10 @@ def test_a_model_answers_after_the_next_start_and_an_undeployed_one_does_not(tmp
     with running_models(tmp_path) as third:
         assert third.workshop.model(name).display_name == "colours"
         assert third.registry.find(name) is None
+
+
+def test_a_kept_model_that_cannot_be_read_is_named(tmp_path: Path):
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "old.joblib").write_bytes(b"of another version")
+    with pytest.raises(CannotStartError, match=r"old\.joblib.*delete it"), running_models(tmp_path):
+        pass
