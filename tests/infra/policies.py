@@ -121,7 +121,9 @@ def no_broad_grant(resources: Sequence[Declared]) -> Iterator[str]:
 def added_grants_only(resources: Sequence[Declared]) -> Iterator[str]:
     """No grant takes away what others have been granted."""
     for resource in resources:
-        if ("role" in resource.inputs and resource.type not in GRANTS) or re.search(r"I[aA][mM](Policy|Binding|AuditConfig)$", resource.type):
+        if ("role" in resource.inputs and resource.type not in GRANTS) or re.search(
+            r"I[aA][mM](Policy|Binding|AuditConfig)$", resource.type
+        ):
             yield f"{resource.name} is of type {resource.type}"
 
 
