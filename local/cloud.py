@@ -119,7 +119,7 @@ class LocalCloud:
         subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
 
         say("Cloud Storage and the models")
-        front = self._serve(models, publisher)
+        front = self._front = self._serve(models, publisher)
         runner = ArchiveRunner(
             home=self._home,
             environments=CACHE / "packages",
@@ -238,6 +238,10 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             CannotStartError: it does not start; the text has the end of its log.
         """
         self._runner.restart(name)
+
+    def push_again(self, seconds: float) -> int:
+        """Push what has waited so long for another attempt (:meth:`local.front.Front.push_again`)."""
+        return self._front.push_again(seconds)
 
     def programs(self) -> Mapping[str, Program]:
         """What runs, by the declared name."""

@@ -6,8 +6,11 @@ as well: ingress settings, as everything here comes from the same machine.
 """
 
 import http.client
+import json
+import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -16,13 +19,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local.gate import ApiError, Call, Gate
+from local.gate import ApiError, Call, Gate, NoAnswerError
 from local.http import HOST
 from local.identity import identity_of
 from local.permissions import ANONYMOUS, INVOKE, SIGN_PUSH, Need, Permissions, account_name
 
 # No bucket has a name of two characters, so that this takes no object's address.
 _PREFIX: Final = "/fn/"
+_SECONDS_FOR_AN_INSTANCE: Final = 10
+"""https://cloud.google.com/run/docs/about-instance-autoscaling#max-requests-pending"""
 _NOT_PASSED_ON: Final = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
 
 
@@ -31,6 +36,64 @@ class _Service:
     resource: str
     port: int
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Push:
+    """A request, and, if it is a push, of which subscription and message."""
+
+    service: _Service
+    identity: str | None
+    method: str
+    headers: Mapping[str, str]
+    body: bytes
+    message: tuple[str, str] | None = None
+
+
+@dataclass(kw_only=True)
+class _Attempts:
+    """Of a message that has not been acknowledged."""
+
+    count: int
+    last: float
+    push: _Push
+
+
+class _Unacknowledged:
+    """Counts the deliveries of each message and says so in the push, which Google's emulator leaves out.
+
+    https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts; Pub/Sub does so for a subscription
+    that has dead letters, as every one of the program has.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._attempts: dict[tuple[str, str], _Attempts] = {}
+
+    def counted(self, push: _Push) -> _Push:
+        """The push with the number of its attempt; whatever is no push stays as it is."""
+        try:
+            content = json.loads(push.body)
+            key = str(content["subscription"]), str(content["message"]["messageId"])
+        except (ValueError, KeyError, TypeError):
+            return push
+        with self._lock:
+            attempts = self._attempts.setdefault(key, _Attempts(count=0, last=0, push=push))
+            attempts.count += 1
+            attempts.last = time.monotonic()
+            return replace(push, message=key, body=json.dumps(content | {"deliveryAttempt": attempts.count}).encode())
+
+    def acknowledged(self, push: _Push) -> None:
+        """Forget a message that has been worked on."""
+        if push.message is not None:
+            with self._lock:
+                self._attempts.pop(push.message, None)
+
+    def older_than(self, seconds: float) -> list[_Push]:
+        """Those whose last attempt began so long ago."""
+        before = time.monotonic() - seconds
+        with self._lock:
+            return [attempts.push for attempts in self._attempts.values() if attempts.last < before]
 
 
 class Front:
@@ -42,6 +105,7 @@ class Front:
         self._permissions = permissions
         self._pubsub_agent = pubsub_agent
         self._services: dict[str, _Service] = {}
+        self._unacknowledged = _Unacknowledged()
         self.url = ""
         """Where :meth:`routes` are served; needed before :meth:`open`."""
 
@@ -60,31 +124,49 @@ class Front:
             return Response("Page not found", HTTPStatus.NOT_FOUND)
         body = await request.body()
         headers = {name: value for name, value in request.headers.items() if name not in _NOT_PASSED_ON}
-        return await run_in_threadpool(
-            self._call, service, identity_of(request.scope), request.method, body=body, headers=headers
+        push = _Push(
+            service=service, identity=identity_of(request.scope), method=request.method, headers=headers, body=body
         )
+        return await run_in_threadpool(self._call, push)
 
-    def _call(
-        self, service: _Service, identity: str | None, method: str, *, body: bytes, headers: Mapping[str, str]
-    ) -> Response:
-        call = Call(identity=identity or ANONYMOUS, method=INVOKE, resource=service.resource)
+    def push_again(self, seconds: float) -> int:
+        """Push once more what was not acknowledged and has not come again for so long; how many there were.
+
+        After a burst of failures (a hundred messages that fail twice within seconds) Google's emulator never delivers
+        most of them a third time, which Pub/Sub does.
+        """
+        forgotten = self._unacknowledged.older_than(seconds)
+        for push in forgotten:
+            self._call(push)
+        return len(forgotten)
+
+    def _call(self, push: _Push) -> Response:
+        identity = push.identity
+        call = Call(identity=identity or ANONYMOUS, method=INVOKE, resource=push.service.resource)
         try:
             if identity is not None:
                 self._permissions.require(
                     self._pubsub_agent, Need(permission=SIGN_PUSH, resource=account_name(identity))
                 )
+            push = self._unacknowledged.counted(push)
             self._gate.enter(call)
-            response = _forward(service, method, body, headers)
+            response = _forward(push)
             self._gate.leave(call)
         except ApiError as error:
             return Response(error.message, error.status)
+        except NoAnswerError:
+            # Google's own front stands between, and answers whatever becomes of the instance behind it.
+            return Response("the connection to the instance ended", HTTPStatus.SERVICE_UNAVAILABLE)
+        if HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
+            self._unacknowledged.acknowledged(push)
         return response
 
 
-def _forward(service: _Service, method: str, body: bytes, headers: Mapping[str, str]) -> Response:
-    connection = http.client.HTTPConnection(HOST, service.port, timeout=service.seconds)
+def _forward(push: _Push) -> Response:
+    connection = http.client.HTTPConnection(HOST, push.service.port, timeout=push.service.seconds)
     try:
-        connection.request(method, "/", body, dict(headers))
+        _connect(connection)
+        connection.request(push.method, "/", push.body, dict(push.headers))
         answer = connection.getresponse()
         return Response(answer.read(), answer.status, media_type=answer.headers.get("content-type"))
     except TimeoutError:
@@ -94,3 +176,17 @@ def _forward(service: _Service, method: str, body: bytes, headers: Mapping[str, 
         return Response(f"the connection to the instance had an error: {error}", HTTPStatus.SERVICE_UNAVAILABLE)
     finally:
         connection.close()
+
+
+def _connect(connection: http.client.HTTPConnection) -> None:
+    """Wait while an instance starts, as a request does in Cloud Run."""
+    deadline = time.monotonic() + _SECONDS_FOR_AN_INSTANCE
+    while True:
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -52,6 +52,11 @@ class Guarded:
         """The end of what the command wrote."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
+    def kill(self) -> None:
+        """End the command at once, in the middle of whatever it does; returns when it is gone."""
+        self._process.send_signal(signal.SIGUSR1)
+        self.stop()
+
     def stop(self) -> None:
         """End the command and all that it started; returns when they are gone."""
         if self._process.stdin:
@@ -96,11 +101,15 @@ def _guard(command: Sequence[str]) -> NoReturn:
                 child.wait(SECONDS_TO_END)
         os._exit(0)
 
+    def kill(*_: int | FrameType | None) -> None:
+        os.killpg(child.pid, signal.SIGKILL)
+
     def wait_for_starter() -> None:
         sys.stdin.buffer.read()
         end()
 
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGUSR1, kill)
     threading.Thread(target=wait_for_starter, daemon=True).start()
     code = child.wait()
     with contextlib.suppress(ProcessLookupError):

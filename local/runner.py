@@ -8,7 +8,7 @@ import threading
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class Program:
     """A started program: where it was unpacked, and what it runs with."""
 
     name: str
+    command: list[str]
     folder: Path
     python: str
     env: Mapping[str, str]
@@ -94,6 +95,17 @@ class ArchiveRunner:
                 message = f"{program.name} ended. The end of {program.process.log}:\n{program.process.log_tail()}"
                 raise CannotStartError(message)
 
+    def restart(self, name: str) -> None:
+        """Start a program that has ended once more, on its port; returns when it listens.
+
+        Raises:
+            CannotStartError: it ended again or did not listen; the text has the end of its log.
+        """
+        program = self.programs[name]
+        process = Guarded(program.command, log=program.process.log, env=program.env, cwd=program.folder)
+        self.programs[name] = replace(program, process=process)
+        wait_for_port(program.port, process, name=name)
+
     def log_tails(self) -> str:
         """The end of each program's log."""
         return "\n".join(f"{name}:\n{program.process.log_tail()}" for name, program in self.programs.items())
@@ -125,7 +137,13 @@ class ArchiveRunner:
         }
         process = Guarded(command, log=self._home / f"{name}.log", env=env, cwd=folder)
         self.programs[name] = Program(
-            name=name, folder=folder, python=str(environment / "bin" / "python"), env=env, port=port, process=process
+            name=name,
+            command=command,
+            folder=folder,
+            python=str(environment / "bin" / "python"),
+            env=env,
+            port=port,
+            process=process,
         )
         return port
 

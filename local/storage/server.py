@@ -537,13 +537,18 @@ class _StorageApi:
             return PlainTextResponse(error.message, error.status, media_type="text/html")
 
     def _download(self, ask: _Ask, call: Call, overrides: dict[str, str] | None = None) -> Response:
-        with self._passing(call):
-            stored, file = self._store.open(
-                call.bucket or "",
-                call.object or "",
-                generation=ask.number("generation"),
-                preconditions=ask.preconditions(),
-            )
+        self._gate.enter(call)
+        stored, file = self._store.open(
+            call.bucket or "",
+            call.object or "",
+            generation=ask.number("generation"),
+            preconditions=ask.preconditions(),
+        )
+        try:
+            self._gate.leave(call)
+        except BaseException:
+            file.close()
+            raise
         return _media_response(
             stored, file, ask.request.headers.get("range"), _media_headers(stored) | (overrides or {})
         )

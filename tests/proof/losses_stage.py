@@ -59,6 +59,7 @@ from webapp import reviewing
 from webapp.guard import PAGE_HEADER
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client
+from webapp.picture import PictureId
 from webapp.settings import Settings, SignInMode
 from webapp.waiting import WaitingCount
 
@@ -625,18 +626,26 @@ class Line:
             stack.enter_context(patch.object(reviewing, "_TIMEOUT", SECONDS_TO_GIVE_UP))
             yield
 
+    def let_late_requests_happen(self) -> None:
+        """What was withheld takes effect now, or is refused."""
+        self.gate.release()
+        self._in_work.wait_for_none()
+
+    def shown(self, picture: Mapping[str, Any]) -> tuple[str, int]:
+        """Name and generation of a picture as the page knows it."""
+        target = PictureId.parse(picture["id"])
+        return target.name, target.generation
+
     def settle(self) -> None:
         """Let what was withheld take effect, and everything that waits come through; nothing fails any more."""
         self.gate.plan = NoFaults()
-        self.gate.release()
-        self._in_work.wait_for_none()
+        self.let_late_requests_happen()
         self.flow()
 
     def reset(self) -> None:
         """Empty buckets, no messages, no failures."""
         self.gate.plan = NoFaults()
-        self.gate.release()
-        self._in_work.wait_for_none()
+        self.let_late_requests_happen()
         for bucket in (INBOUND, PREDICTION):
             for found in self.found(bucket):
                 self._store.delete(bucket, found.name)
