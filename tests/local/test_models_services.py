@@ -45,6 +45,9 @@ class ClosableGate(RequestLog):
         self.left.append(call)
 
 
+pytestmark = pytest.mark.xdist_group("models")  # one worker trains, once for each file
+
+
 @pytest.fixture(scope="module")
 def trained() -> TrainedModel:
     return train((sample.jpeg, sample.label) for sample in samples(60, seed=60, difficulty=0.1))

@@ -9,6 +9,8 @@ from local.models.features import UnreadablePictureError, features
 from local.models.training import TrainedModel, ready_model, train
 from local.samples import DEFECT, OK, Sample, samples
 
+pytestmark = pytest.mark.xdist_group("models")  # one worker trains, once for each file
+
 
 @pytest.fixture(scope="module")
 def trained() -> TrainedModel:
