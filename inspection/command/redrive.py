@@ -29,6 +29,7 @@ from inspection.command.line import outputs_of
 from inspection.command.progress import counting
 from inspection.command.transfer import TransferError, split_uri, storage_client
 from inspection.message import MalformedMessageError, NewImage, Prediction
+from inspection.push import REPEATED
 
 FUNCTIONS = {"images": "predict", "predictions": "move"}
 """Each path of events, and the function that its messages are for."""
@@ -89,7 +90,7 @@ class Letter:
         message = received.message
         try:
             if path.function == "predict":
-                told = NewImage.parse(message.attributes, message.data)
+                told = NewImage.parse(_sent_attributes(message), message.data)
             else:
                 told = Prediction.from_json(message.data)
         except MalformedMessageError as error:
@@ -103,10 +104,15 @@ class Letter:
         return cast("datetime", self.received.message.publish_time)
 
     def again(self) -> PubsubMessage:
-        """The message as it was sent at first."""
+        """The message as it was sent at first, but that it says so."""
         message = self.received.message
-        attributes = {key: value for key, value in message.attributes.items() if not key.startswith(_ADDED)}
+        attributes = _sent_attributes(message) | {REPEATED: "true"}
         return PubsubMessage(data=message.data, attributes=attributes, ordering_key=message.ordering_key)
+
+
+def _sent_attributes(message: PubsubMessage) -> dict[str, str]:
+    """Without those that Pub/Sub gave the dead letter."""
+    return {key: value for key, value in message.attributes.items() if not key.startswith(_ADDED)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -411,6 +417,7 @@ def _notification(blob: storage.Blob) -> PubsubMessage:
         "bucketId": blob.bucket.name,
         "objectId": blob.name,
         "objectGeneration": str(blob.generation),
+        REPEATED: "true",
     }
     return PubsubMessage(data=json.dumps(present).encode(), attributes=attributes)
 

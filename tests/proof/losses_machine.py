@@ -41,8 +41,8 @@ from tests.proof.losses_stage import (
     running_line,
 )
 
-SEQUENCES = 1000
-STEPS = 60
+SEQUENCES = 200
+STEPS = 50
 
 _AT = st.integers(0, 7)
 """Which of those that wait, counted round."""
