@@ -128,6 +128,12 @@ def _replaced(line: Line) -> None:
     line.upload(NAME, picture(DARK, 5))
 
 
+def _replaced_between(line: Line) -> None:
+    """The camera sends another picture of the name after the copy, before the message comes again to delete."""
+    _stopped_before_its_delete(LIGHT)(line)
+    line.upload(NAME, picture(DARK, 5))
+
+
 def _rejected(line: Line) -> None:
     line.upload(NAME, b"no picture at all")
     line.predict()
@@ -222,6 +228,7 @@ PIPELINE = (
     Scenario(name="move, stopped before its delete", part=MOVE, prepare=_stopped_before_its_delete(LIGHT), act=_flow),
     Scenario(name="move, stopped, then decided", part=MOVE, prepare=_stopped_and_decided, act=_flow),
     Scenario(name="move, replaced before its turn", part=MOVE, prepare=_replaced, act=_flow),
+    Scenario(name="move, replaced before its delete", part=MOVE, prepare=_replaced_between, act=_flow),
 )
 REVIEWING = (
     Scenario(name="review, next picture", part=REVIEW, prepare=_unclear, act=_look, expect=_is_waiting),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from local.faults import Kind, When
+from inspection import layout
+from local.faults import Kind, Once, When
 from tests.proof.losses import PIPELINE, REVIEWING, Scenario, describe, matrix
-from tests.proof.losses_stage import Line, running_line
+from tests.proof.losses_stage import DARK, INBOUND, MOVE, PREDICT, PREDICTION, Line, picture, running_line
 
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def line(tmp_path: Path) -> Generator[Line]:
         yield line
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("scenarios", "requests"),
     [
@@ -44,3 +46,21 @@ def test_whichever_request_fails_no_picture_is_lost_doubled_or_overwritten(
     assert {cell.step.method for cell in cells} == requests
     tried = Counter((cell.kind, cell.when) for cell in cells)
     assert set(tried) == {(kind, when) for kind in Kind for when in When} - {(Kind.LATE, When.AFTER)}
+
+
+def test_a_model_that_changes_its_answer_between_two_deliveries_makes_no_second_copy(line: Line) -> None:
+    sent = line.upload("part.jpg", picture(DARK, 1))
+    line.gate.plan = Once(Kind.RESET, When.AFTER, identity=PREDICT, number=3)
+    line.predict()  # has published, but does not know, and is asked again
+    line.model.answers_otherwise = True
+    line.predict()
+    line.gate.plan = Once(Kind.UNAVAILABLE, When.BEFORE, identity=MOVE, number=2)
+    line.move()  # has copied by the first answer, and not deleted
+    first, second = line.predictions.waiting
+
+    line.predictions.waiting[:] = [second, first]
+    line.settle()
+
+    copies = [found for found in line.found(PREDICTION) if found.metadata[layout.SOURCE] == sent.source]
+    assert [copy.name for copy in copies] == ["ok/part.jpg"]
+    assert line.found(INBOUND) == []
