@@ -92,7 +92,7 @@ def test_ctrl_c_leaves_the_training_going_on_and_resume_goes_on_with_it(
         if line.startswith("Training"):
             break
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert f"`inspection model train --name {name} --resume`" in " ".join(told.split())
     assert "Traceback" not in told

@@ -22,7 +22,7 @@ from local.cloud import LocalCloud
 from local.permissions import Binding
 from local.samples import samples
 
-pytestmark = pytest.mark.xdist_group("cloud")
+pytestmark = pytest.mark.xdist_group("redrive")
 
 INSPECTION = str(Path(sys.executable).with_name("inspection"))
 PICTURE = next(iter(samples(1, seed=41))).jpeg
@@ -78,6 +78,14 @@ class Desk:
         assert missing
         with self.cloud.without(*missing):
             yield
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[LocalCloud]:
+    """A line of its own: what other tests leave among the dead letters would be counted here."""
+    with LocalCloud(tmp_path_factory.mktemp("line") / ".local" / "cloud") as running:
+        running.start(print)
+        yield running
 
 
 @pytest.fixture

@@ -360,7 +360,7 @@ def test_a_function_that_everybody_may_call_is_open(cloud: Cloud, front: Front, 
 def test_a_function_that_is_gone_or_silent_is_answered_for(cloud: Cloud, front: Front):
     cloud.permissions.grant(replace(binding("run.invoker", "service", "sorter"), member="allUsers"))
     gone = front.open("gone", resource=SERVICE, port=free_port(), seconds=5)
-    assert httpx.post(gone, content=b"").status_code == 503
+    assert httpx.post(gone, content=b"", timeout=60).status_code == 503
     with http.server.HTTPServer(("127.0.0.1", 0), Function) as silent:  # takes connections, answers none
         slow = front.open("slow", resource=SERVICE, port=silent.server_port, seconds=0.1)
         assert httpx.post(slow, content=b"").status_code == 504
