@@ -101,10 +101,7 @@ class DeadLetters:
         self._subscriber = SubscriberClient()
 
     def wait_for(self, path: str, count: int) -> bool:
-        """Whether there are so many, now or soon; they are given back.
-
-        By pulls that wait: under many pulls that do not, the emulator forgets to push.
-        """
+        """Whether there are so many, now or soon; they are given back."""
         held: list[str] = []
         deadline = time.monotonic() + SECONDS_TO_WAIT
         while len(held) < count and time.monotonic() < deadline:
@@ -163,8 +160,8 @@ def test_a_picture_whose_model_was_away_is_shown_then_sent_again_and_lands(desk:
     malformed = PubsubMessage(data=b"{}", attributes={"objectId": "\x1b[2J"})
     with desk.without("roles/automl.predictor", "predict"):
         sent = desk.upload(name)
-        PublisherClient().publish(topic=desk.cloud.outputs["topics"]["images"], messages=[malformed])
-        assert letters.wait_for("images", 2), "both are given up after five attempts"
+        PublisherClient().publish(topic=desk.cloud.outputs["topics"]["images"], messages=[malformed] * 10)
+        assert letters.wait_for("images", 11), "all that fail at once are given up after five attempts"
 
     shown = desk.redrive()
 
@@ -175,14 +172,14 @@ def test_a_picture_whose_model_was_away_is_shown_then_sent_again_and_lands(desk:
     assert "malformed: the field 'eventType' is missing; the message has ['objectId']" in shown.stdout
     assert "\x1b" not in shown.stdout, "a name must not command the terminal"
     assert "Send 1 again: --yes" in shown.stdout
-    assert letters.wait_for("images", 2), "nothing is taken away"
+    assert letters.wait_for("images", 11), "nothing is taken away"
     assert desk.landed(name) is None, "nothing is sent"
 
     done = desk.redrive("--yes")
 
-    assert "1 sent again, 0 discarded, 1 left" in done.stdout, done.stderr
+    assert "1 sent again, 0 discarded, 10 left" in done.stdout, done.stderr
     assert done.returncode == 1, "what nobody can read still waits"
-    assert letters.wait_for("images", 1)
+    assert letters.wait_for("images", 10)
     picture = eventually(lambda: desk.landed(name))
     assert picture is not None
     source = layout.source_uri(desk.cloud.inbound_bucket, name, sent.generation or 0)
