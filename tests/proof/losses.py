@@ -37,6 +37,7 @@ from tests.proof.losses_stage import (
 
 NAME = "shift 2/part #7.jpg"
 BY_ITSELF = "by itself"
+KEPT = "kept as a dead letter"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,7 +336,7 @@ def run(line: Line, step: Step, when: When, kind: Kind, *, every_time: bool, by_
     tries = len(line.anna.statuses) if scenario.part == REVIEW else line.pushes[scenario.part] - pushes
     outcome = f"{tries}x"
     if dead:
-        outcome = f"dead letter: {dead[0].why}"
+        outcome = f"{KEPT}: {dead[0].why}"
         if not every_time:
             problems.append(f"one failure is enough for a dead letter: {dead[0].why}")
         line.images.send_dead_letters_again()
@@ -356,52 +357,83 @@ def run(line: Line, step: Step, when: When, kind: Kind, *, every_time: bool, by_
 # The report
 
 COLUMNS = tuple(Kind)
+WIDTH = 128
+
+
+@dataclass(kw_only=True)
+class _Row:
+    """One request, or several of one method after each other of which all is the same."""
+
+    scenario: str
+    when: When
+    method: str
+    first: int
+    last: int
+    shown: list[str]
+
+    def takes(self, other: "_Row") -> bool:
+        same = (self.scenario, self.when, self.method, self.shown)
+        if same != (other.scenario, other.when, other.method, other.shown) or other.first != self.last + 1:
+            return False
+        self.last = other.last
+        return True
 
 
 def table(cells: Sequence[Cell]) -> Table:
     """A row for each request and side of its effect, a column for each kind of failure."""
-    table = Table(title=f"{len(cells)} ways to fail: how often each step was then tried until it was done")
+    table = Table(title=f"{len(cells)} ways to fail: how often each thing was then tried until it was done")
     for heading in ("what is done", "request", "fails", *COLUMNS, "every time"):
-        table.add_column(heading)
-    rows: dict[tuple[str, int, When], list[Cell]] = {}
+        table.add_column(heading, no_wrap=True)
+    by_request: dict[tuple[str, int, When], list[Cell]] = {}
     for cell in cells:
-        rows.setdefault((cell.step.scenario.name, cell.step.number, cell.when), []).append(cell)
-    last = ""
-    for (name, number, when), row in sorted(rows.items(), key=lambda item: _order(item[0])):
-        once = {cell.kind: cell for cell in row if not cell.every_time and cell.outcome != BY_ITSELF}
-        method = row[0].step.method.rpartition(".")[2]
-        always = [cell for cell in row if cell.every_time]
-        table.add_row(
-            name if name != last else "",
-            f"{number} {method}",
-            when,
-            *(_shown_cell([once[kind]]) if kind in once else "" for kind in COLUMNS),
-            _shown_cell(always),
+        by_request.setdefault((cell.step.scenario.name, cell.step.number, cell.when), []).append(cell)
+    rows: list[_Row] = []
+    for (name, number, when), found in sorted(by_request.items(), key=lambda item: _order(item[0])):
+        once = {cell.kind: cell for cell in found if not cell.every_time and cell.outcome != BY_ITSELF}
+        row = _Row(
+            scenario=name,
+            when=when,
+            method=found[0].step.method.rpartition(".")[2],
+            first=number,
+            last=number,
+            shown=[
+                *(_shown_cell([once[kind]]) if kind in once else "" for kind in COLUMNS),
+                _shown_cell([cell for cell in found if cell.every_time]),
+            ],
         )
-        last = name
+        if not (rows and rows[-1].takes(row)):
+            rows.append(row)
+    last = ""
+    for row in rows:
+        numbers = f"{row.first}" if row.first == row.last else f"{row.first}-{row.last}"
+        table.add_row(row.scenario if row.scenario != last else "", f"{numbers} {row.method}", row.when, *row.shown)
+        last = row.scenario
     return table
 
 
 def _order(row: tuple[str, int, When]) -> tuple[int, int, int]:
     name, number, when = row
-    return [scenario.name for scenario in (*PIPELINE, *REVIEWING)].index(name), number, list(When).index(when)
+    return [scenario.name for scenario in (*PIPELINE, *REVIEWING)].index(name), list(When).index(when), number
 
 
 def _shown_cell(cells: Sequence[Cell]) -> str:
     if any(cell.problems for cell in cells):
         return "[red]FAILED[/red]"
-    return ", ".join(sorted({cell.outcome.partition(":")[0] for cell in cells}))
+    return ", ".join(sorted({"kept" if cell.outcome.startswith(KEPT) else cell.outcome for cell in cells}))
 
 
 def main() -> None:
     """Print the report; exit code 1 if a picture was lost, doubled or overwritten."""
     console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
     with tempfile.TemporaryDirectory() as folder, running_line(Path(folder)) as line:
         started = time.monotonic()
         with console.status("Failing each request in each way"):
             cells = list(matrix(line))
         seconds = time.monotonic() - started
     console.print(table(cells))
+    console.print("kept: as a dead letter that says why, and in its place once it was sent again")
     failed = [cell for cell in cells if cell.problems]
     for cell in failed:
         console.print(f"[red]{describe(cell)}[/red]", highlight=False)

@@ -425,14 +425,21 @@ def start(target: str, environment: Mapping[str, str], *, folder: Path = ROOT) -
     return app
 
 
+def _be_quiet() -> None:
+    """Let what a process logs before it dies not stand in a report."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 def push_in_a_process(target: str, environment: Mapping[str, str], body: dict[str, Any]) -> None:
     """Work on one push; for a process of its own, which then ends."""
+    _be_quiet()
     status = start(target, environment).test_client().post("/", json=body).status_code
     os._exit(0 if status // 100 == 2 else 1)
 
 
 def ask_in_a_process(environment: Mapping[str, str], path: str, body: object, headers: Mapping[str, str]) -> None:
     """Work on one request of the page; for a process of its own, which then ends."""
+    _be_quiet()
     os.environ.update(environment)
     with _app_does_not_try_again(), TestClient(new_review_app(lambda: datetime.now(UTC)), base_url=SITE) as client:
         status = client.post(path, json=body, headers=dict(headers)).status_code
