@@ -239,10 +239,6 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         """
         self._runner.restart(name)
 
-    def push_again(self, seconds: float) -> int:
-        """Push what has waited so long for another attempt (:meth:`local.front.Front.push_again`)."""
-        return self._front.push_again(seconds)
-
     def programs(self) -> Mapping[str, Program]:
         """What runs, by the declared name."""
         return self._runner.programs

@@ -9,10 +9,11 @@ import http.client
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -38,28 +39,7 @@ class _Service:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Push:
-    """A request, and, if it is a push, of which subscription and message."""
-
-    service: _Service
-    identity: str | None
-    method: str
-    headers: Mapping[str, str]
-    body: bytes
-    message: tuple[str, str] | None = None
-
-
-@dataclass(kw_only=True)
 class _Attempts:
-    """Of a message that has not been acknowledged."""
-
-    count: int
-    last: float
-    push: _Push
-
-
-class _Unacknowledged:
     """Counts the deliveries of each message and says so in the push, which Google's emulator leaves out.
 
     https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts; Pub/Sub does so for a subscription
@@ -68,32 +48,31 @@ class _Unacknowledged:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._attempts: dict[tuple[str, str], _Attempts] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
 
-    def counted(self, push: _Push) -> _Push:
-        """The push with the number of its attempt; whatever is no push stays as it is."""
-        try:
-            content = json.loads(push.body)
-            key = str(content["subscription"]), str(content["message"]["messageId"])
-        except (ValueError, KeyError, TypeError):
-            return push
+    def counted(self, body: bytes) -> bytes:
+        """A push with the number of its attempt; whatever is no push stays as it is."""
+        if (push := _push(body)) is None:
+            return body
+        key, content = push
         with self._lock:
-            attempts = self._attempts.setdefault(key, _Attempts(count=0, last=0, push=push))
-            attempts.count += 1
-            attempts.last = time.monotonic()
-            return replace(push, message=key, body=json.dumps(content | {"deliveryAttempt": attempts.count}).encode())
+            self._counts[key] += 1
+            return json.dumps(content | {"deliveryAttempt": self._counts[key]}).encode()
 
-    def acknowledged(self, push: _Push) -> None:
+    def acknowledged(self, body: bytes) -> None:
         """Forget a message that has been worked on."""
-        if push.message is not None:
+        if (push := _push(body)) is not None:
             with self._lock:
-                self._attempts.pop(push.message, None)
+                self._counts.pop(push[0], None)
 
-    def older_than(self, seconds: float) -> list[_Push]:
-        """Those whose last attempt began so long ago."""
-        before = time.monotonic() - seconds
-        with self._lock:
-            return [attempts.push for attempts in self._attempts.values() if attempts.last < before]
+
+def _push(body: bytes) -> tuple[tuple[str, str], dict[str, Any]] | None:
+    """Of which subscription and message a push is, and all that it says."""
+    try:
+        content = json.loads(body)
+        return (str(content["subscription"]), str(content["message"]["messageId"])), content
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 class Front:
@@ -105,7 +84,7 @@ class Front:
         self._permissions = permissions
         self._pubsub_agent = pubsub_agent
         self._services: dict[str, _Service] = {}
-        self._unacknowledged = _Unacknowledged()
+        self._attempts = _Attempts()
         self.url = ""
         """Where :meth:`routes` are served; needed before :meth:`open`."""
 
@@ -124,33 +103,20 @@ class Front:
             return Response("Page not found", HTTPStatus.NOT_FOUND)
         body = await request.body()
         headers = {name: value for name, value in request.headers.items() if name not in _NOT_PASSED_ON}
-        push = _Push(
-            service=service, identity=identity_of(request.scope), method=request.method, headers=headers, body=body
-        )
-        return await run_in_threadpool(self._call, push)
+        return await run_in_threadpool(self._call, service, identity_of(request.scope), request.method, headers, body)
 
-    def push_again(self, seconds: float) -> int:
-        """Push once more what was not acknowledged and has not come again for so long; how many there were.
-
-        After a burst of failures (a hundred messages that fail twice within seconds) Google's emulator never delivers
-        most of them a third time, which Pub/Sub does.
-        """
-        forgotten = self._unacknowledged.older_than(seconds)
-        for push in forgotten:
-            self._call(push)
-        return len(forgotten)
-
-    def _call(self, push: _Push) -> Response:
-        identity = push.identity
-        call = Call(identity=identity or ANONYMOUS, method=INVOKE, resource=push.service.resource)
+    def _call(
+        self, service: _Service, identity: str | None, method: str, headers: Mapping[str, str], body: bytes
+    ) -> Response:
+        call = Call(identity=identity or ANONYMOUS, method=INVOKE, resource=service.resource)
         try:
             if identity is not None:
                 self._permissions.require(
                     self._pubsub_agent, Need(permission=SIGN_PUSH, resource=account_name(identity))
                 )
-            push = self._unacknowledged.counted(push)
+            body = self._attempts.counted(body)
             self._gate.enter(call)
-            response = _forward(push)
+            response = _forward(service, method, headers, body)
             self._gate.leave(call)
         except ApiError as error:
             return Response(error.message, error.status)
@@ -158,15 +124,15 @@ class Front:
             # Google's own front stands between, and answers whatever becomes of the instance behind it.
             return Response("the connection to the instance ended", HTTPStatus.SERVICE_UNAVAILABLE)
         if HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
-            self._unacknowledged.acknowledged(push)
+            self._attempts.acknowledged(body)
         return response
 
 
-def _forward(push: _Push) -> Response:
-    connection = http.client.HTTPConnection(HOST, push.service.port, timeout=push.service.seconds)
+def _forward(service: _Service, method: str, headers: Mapping[str, str], body: bytes) -> Response:
+    connection = http.client.HTTPConnection(HOST, service.port, timeout=service.seconds)
     try:
         _connect(connection)
-        connection.request(push.method, "/", push.body, dict(push.headers))
+        connection.request(method, "/", body, dict(headers))
         answer = connection.getresponse()
         return Response(answer.read(), answer.status, media_type=answer.headers.get("content-type"))
     except TimeoutError:

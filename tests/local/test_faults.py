@@ -244,17 +244,6 @@ def test_a_push_whose_answer_is_lost_is_counted_as_an_attempt(front: Front, push
     assert pushed.attempts == [1, 2]
 
 
-def test_what_was_never_acknowledged_is_pushed_again(front: Front, pushed: Pushed) -> None:
-    pushed.status = 503
-    push(front, "1")
-    pushed.status = 200
-    push(front, "2")
-    assert front.push_again(60) == 0, "its last attempt was a moment ago"
-    assert front.push_again(0) == 1
-    assert front.push_again(0) == 0
-    assert pushed.attempts == [1, 1, 2]
-
-
 def test_a_killed_command_ends_at_once_with_all_that_it_started(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -3,11 +3,9 @@
 python -m tests.proof.fuzz
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +14,7 @@ from tests.proof.fuzz_mutations import Fuzzed
 from tests.proof.fuzz_pictures import fuzz_pictures
 from tests.proof.fuzz_review import fuzz_review
 from tests.proof.fuzz_settings import fuzz_settings
+from tests.proof.report import finish, report_console
 
 SEED = 20_261_121
 MESSAGES = 10_000
@@ -51,9 +50,7 @@ def table(results: Sequence[Fuzzed]) -> Table:
 
 def main() -> None:
     """Print the report; exit code 1 if anything happened that must never be."""
-    console, start = Console(), time.monotonic()
-    if not console.is_terminal:
-        console.width = 160
+    console, start = report_console(), time.monotonic()
     results: list[Fuzzed] = []
     with console.status("Bad input"):
         for target in TARGETS:
@@ -62,10 +59,13 @@ def main() -> None:
     for result in results:
         for kind, count in result.findings.items():
             console.print(f"{result.target}: {kind}, {count:,} times, first by", style="red", markup=False)
-            console.print(ascii(result.examples[kind]), markup=False, highlight=False)
-    total = sum(result.count for result in results)
-    console.print(f"{total:,} mutations of seed {SEED} in {time.monotonic() - start:.0f} s")
-    sys.exit(0 if all(result.holds for result in results) else 1)
+            console.print(ascii(result.examples[kind]), markup=False)
+    total, findings = sum(result.count for result in results), sum(result.findings.total() for result in results)
+    finish(
+        console,
+        f"{total:,} mutations at {len(results)} targets (seed {SEED}), {time.monotonic() - start:.0f} s: {findings} findings",
+        holds=not findings,
+    )
 
 
 if __name__ == "__main__":

@@ -3,16 +3,13 @@
 python -m tests.proof.losses
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from inspection import layout
@@ -34,6 +31,7 @@ from tests.proof.losses_stage import (
     picture,
     running_line,
 )
+from tests.proof.report import finish, report_console
 
 NAME = "shift 2/part #7.jpg"
 BY_ITSELF = "by itself"
@@ -320,10 +318,8 @@ def run(line: Line, step: Step, when: When, kind: Kind, *, every_time: bool, by_
     line.gate.plan = plan
     pushes = line.pushes[scenario.part]
     problems: list[str] = []
-    waits_in_vain = kind in {Kind.TIME_OUT, Kind.LATE}
     try:
-        with line.giving_up_soon() if waits_in_vain else nullcontext():
-            scenario.act(line, prepared)
+        scenario.act(line, prepared)
     except AssertionError as error:
         problems.append(str(error))
     line.settle()
@@ -357,7 +353,6 @@ def run(line: Line, step: Step, when: When, kind: Kind, *, every_time: bool, by_
 # The report
 
 COLUMNS = tuple(Kind)
-WIDTH = 128
 
 
 @dataclass(kw_only=True)
@@ -381,7 +376,7 @@ class _Row:
 
 def table(cells: Sequence[Cell]) -> Table:
     """A row for each request and side of its effect, a column for each kind of failure."""
-    table = Table(title=f"{len(cells)} ways to fail: how often each thing was then tried until it was done")
+    table = Table(title=f"{len(cells):,} ways to fail: how often each thing was then tried until it was done")
     for heading in ("what is done", "request", "fails", *COLUMNS, "every time"):
         table.add_column(heading, no_wrap=True)
     by_request: dict[tuple[str, int, When], list[Cell]] = {}
@@ -424,9 +419,7 @@ def _shown_cell(cells: Sequence[Cell]) -> str:
 
 def main() -> None:
     """Print the report; exit code 1 if a picture was lost, doubled or overwritten."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = report_console()
     with tempfile.TemporaryDirectory() as folder, running_line(Path(folder)) as line:
         started = time.monotonic()
         with console.status("Failing each request in each way"):
@@ -436,13 +429,14 @@ def main() -> None:
     console.print("kept: as a dead letter that says why, and in its place once it was sent again")
     failed = [cell for cell in cells if cell.problems]
     for cell in failed:
-        console.print(f"[red]{describe(cell)}[/red]", highlight=False)
-    console.print(
-        f"{len(cells)} cells in {seconds:.0f} s; {sum(cell.outcome == BY_ITSELF for cell in cells)} of them with the review "
-        f"app's own second try; {len(failed)} failed",
-        highlight=False,
+        console.print(describe(cell), style="red", markup=False)
+    requests = len({(cell.step.scenario.name, cell.step.number) for cell in cells})
+    finish(
+        console,
+        f"{len(cells):,} ways for {requests} requests of predict, move and the review app to fail, {seconds:.0f} s: "
+        f"{len(failed)} pictures lost, doubled, changed or stuck",
+        holds=not failed,
     )
-    sys.exit(1 if failed else 0)
 
 
 def describe(cell: Cell) -> str:

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ import grpc
 from google.cloud import pubsub_v1, storage
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
-from rich.console import Console
 from rich.table import Table
 
 from inspection.push import REPEATED
@@ -31,6 +30,7 @@ from local.models.training import ready_model
 from local.runner import Program
 from local.samples import samples
 from tests.proof.losses_stage import CAMERA, Found, Sent, what_is_wrong
+from tests.proof.report import finish, report_console
 
 FUNCTIONS = ("-predict", "-move")
 PICTURES = 5000
@@ -41,8 +41,6 @@ SEED = 5
 SHARE_OF_NAMES_AGAIN = 0.1
 SHARE_TOLD_TWICE = 0.02
 SECONDS_WITHOUT_PROGRESS = 120
-SECONDS_UNTIL_FORGOTTEN = 4
-"""After so long, four times the longest backoff, Pub/Sub's emulator has forgotten a message."""
 AT_ONCE = 8
 
 # A time-out lasts the half minute that the functions' clients really wait; nothing is shortened here.
@@ -50,7 +48,7 @@ OFTEN = (Kind.TOO_MANY, Kind.INTERNAL, Kind.UNAVAILABLE, Kind.RESET)
 KINDS: Sequence[Kind] = (*OFTEN * 60, *[Kind.DEATH] * 4, Kind.TIME_OUT)
 KINDS_FOR_FEW: Sequence[Kind] = (*OFTEN * 4, Kind.DEATH)
 
-CONFIG: Mapping[str, object] = {"deliveryAttempts": 8, "minimumBackoffSeconds": 1, "maximumBackoffSeconds": 1}
+CONFIG: Mapping[str, object] = {"deliveryAttempts": 8}
 
 
 @dataclass(kw_only=True)
@@ -107,22 +105,32 @@ def _identity(program: Program) -> str:
     return unquote(program.env["STORAGE_EMULATOR_HOST"].rpartition("/as/")[2])
 
 
-def run(count: int, *, kinds: Sequence[Kind], seed: int = SEED, share: float = SHARE) -> Account:
-    """Send pictures through a local cloud of its own while a share of all requests and pushes fails."""
+def run(
+    count: int,
+    *,
+    kinds: Sequence[Kind],
+    seed: int = SEED,
+    share: float = SHARE,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Account:
+    """Send pictures through a local cloud of its own while a share of all requests and pushes fails.
+
+    `tell` hears how far it is.
+    """
     gate = FaultyGate(RequestLog())
     with (
         tempfile.TemporaryDirectory() as home,
         ThreadPoolExecutor(AT_ONCE) as pool,
         LocalCloud(Path(home), gate=gate, config=CONFIG) as cloud,
     ):
-        cloud.start(lambda _: None)
+        cloud.start(tell)
         killer = gate.kill = _Killer(cloud, pool)
         pushing = {binding.member for binding in cloud.permissions.bindings if binding.role == "roles/run.invoker"}
         identities = {member.partition(":")[2] for member in pushing}
         identities |= {_identity(cloud.programs()[name]) for name in cloud.programs() if name.endswith(FUNCTIONS)}
         gate.plan = plan = Randomly(share, kinds, identities=identities, seed=seed)
         with grpc.insecure_channel(cloud.pubsub_address) as channel:
-            line = _Line(cloud, channel, pool)
+            line = _Line(cloud, channel, pool, tell)
             started = time.monotonic()
             again = round(count * SHARE_OF_NAMES_AGAIN)
             line.send([f"line {number % 7}/part {number:05}.jpeg" for number in range(count - again)])
@@ -157,8 +165,11 @@ def run(count: int, *, kinds: Sequence[Kind], seed: int = SEED, share: float = S
 class _Line:
     """What the camera and a person with an eye on the dead letters do."""
 
-    def __init__(self, cloud: LocalCloud, channel: grpc.Channel, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, cloud: LocalCloud, channel: grpc.Channel, pool: ThreadPoolExecutor, tell: Callable[[str], None]
+    ) -> None:
         self._cloud = cloud
+        self._tell = tell
         self._pool = pool
         self._client = cloud.storage_client()
         self._publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel))
@@ -204,10 +215,10 @@ class _Line:
         while left and time.monotonic() - last < SECONDS_WITHOUT_PROGRESS:
             time.sleep(0.5)
             self._send_dead_letters_again()
-            self._cloud.push_again(SECONDS_UNTIL_FORGOTTEN)
             now = sum(
                 1 for _ in self._client.list_blobs(self._cloud.inbound_bucket, fields="items(name),nextPageToken")
             )
+            self._tell(f"{len(self.sent) - now:,} of {len(self.sent):,} pictures have left the inbound bucket")
             if now < left:
                 left, last = now, time.monotonic()
 
@@ -260,14 +271,20 @@ def table(account: Account) -> Table:
 
 def main() -> None:
     """Print the figures; exit code 1 if a picture is not accounted for."""
-    console = Console()
+    console = report_console()
     count = int(sys.argv[1]) if len(sys.argv) > 1 else PICTURES
-    with console.status(f"{count} pictures, {SHARE:.0%} of all requests and pushes fail"):
-        account = run(count, kinds=KINDS if count >= PICTURES else KINDS_FOR_FEW)
+    with console.status(f"{count} pictures, {SHARE:.0%} of all requests and pushes fail") as status:
+        account = run(count, kinds=KINDS if count >= PICTURES else KINDS_FOR_FEW, tell=status.update)
     console.print(table(account))
     for problem in account.problems:
-        console.print(f"[red]{problem}[/red]", highlight=False)
-    sys.exit(1 if account.problems else 0)
+        console.print(problem, style="red", markup=False)
+    finish(
+        console,
+        f"{account.pictures:,} pictures in {account.seconds:.0f} s, {SHARE:.0%} of all requests failing "
+        f"({sum(account.failures.values()):,}), functions killed {account.kills.total()} times: "
+        f"{len(account.problems)} not accounted for",
+        holds=not account.problems,
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
@@ -342,10 +343,10 @@ class _InWork:
                 self._count -= 1
                 self._changed.notify_all()
 
-    def wait_for_none(self) -> None:
+    def ends(self) -> bool:
+        """Whether there are none, now or in a moment."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._count == 0, 30):
-                raise TimeoutError("a request at the local cloud never ends")
+            return self._changed.wait_for(lambda: self._count == 0, 0.01)
 
     def watch(self, app: ASGIApp) -> ASGIApp:
         async def watched(scope: Scope, receive: Receive, send: Send) -> None:
@@ -628,8 +629,12 @@ class Line:
                 self.move()
 
     @contextmanager
-    def giving_up_soon(self) -> Generator[None]:
-        """Let no client wait for half a minute."""
+    def _patience(self) -> Generator[None]:
+        """Let no client wait for half a minute in vain; and give those that need not wait in vain all their time."""
+        plan = self.gate.plan
+        if not (isinstance(plan, Once) and plan.kind in {Kind.TIME_OUT, Kind.LATE} and not plan.struck):
+            yield
+            return
         with ExitStack() as stack:
             for once in self._once:
                 stack.enter_context(patch.dict(once, timeout=SECONDS_TO_GIVE_UP))
@@ -640,8 +645,11 @@ class Line:
 
     def let_late_requests_happen(self) -> None:
         """What was withheld takes effect now, or is refused."""
-        self.gate.release()
-        self._in_work.wait_for_none()
+        deadline = time.monotonic() + 30
+        while not self._in_work.ends():
+            if time.monotonic() > deadline:
+                raise TimeoutError("a request at the local cloud never ends")
+            self.gate.release()
 
     def shown(self, picture: Mapping[str, Any]) -> tuple[str, int]:
         """Name and generation of a picture as the page knows it."""
@@ -735,7 +743,8 @@ class Line:
         if self._somebody_dies:
             # As Cloud Run answers for an instance that ended.
             return 200 if self._in_a_process(push_in_a_process, target, environment, body) else 503
-        status = self._apps[identity].test_client().post("/", json=body).status_code
+        with self._patience():
+            status = self._apps[identity].test_client().post("/", json=body).status_code
         self._given_up()
         return status
 
@@ -744,14 +753,15 @@ class Line:
         if self._somebody_dies:
             self._in_a_process(ask_in_a_process, self._review_environment, path, body, headers)
             return None
-        answer = self._review.post(path, json=body, headers=dict(headers))
+        with self._patience():
+            answer = self._review.post(path, json=body, headers=dict(headers))
         self._given_up()
         return answer
 
     def _given_up(self) -> None:
         plan = self.gate.plan
         if isinstance(plan, Once) and plan.kind is not Kind.LATE:
-            self.gate.release()
+            self.let_late_requests_happen()
 
     def _in_a_process(self, work: Callable[..., None], *args: object) -> bool:
         """Whether it did its work to the end."""

@@ -1,42 +1,88 @@
-"""The policies over each example stack, for `make proof`.
+"""The policies over each example stack, and whether each notices the violations that are planted for it.
 
 python -m tests.proof.policies
 """
 
-import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from local.program import Stack, run_program
-from tests.infra.google_stand_in import Google
+from tests.infra.google_stand_in import Google, declare
+from tests.infra.planted import PLANTED, PRODUCTION
 from tests.infra.policies import POLICIES, violations
+from tests.proof.report import finish, report_console
 
 STACKS = ("dev", "local", "production")
-PRODUCTION = "production"
+STRICT = "production"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What was found."""
+
+    broken: Mapping[str, Mapping[str, list[str]]]
+    """By stack and policy, what breaks it."""
+    noticed: Mapping[str, int]
+    """By policy, how many of its planted violations it notices."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every policy is kept, and none is blind."""
+        seeing = all(self.noticed[policy] == len(plants) > 0 for policy, plants in PLANTED.items())
+        return not any(self.broken.values()) and seeing and PLANTED.keys() == POLICIES.keys()
+
+
+def prove() -> Proof:
+    """Run the program for each stack, and the policies over what it declares."""
+    planted_into = declare(**PRODUCTION).resources
+    return Proof(
+        broken={
+            stack: violations(run_program(Stack.read(stack), Google()).resources, production=stack == STRICT)
+            for stack in STACKS
+        },
+        noticed={
+            policy: sum(policy in violations(plant(planted_into), production=True) for plant in PLANTED.get(policy, []))
+            for policy in POLICIES
+        },
+    )
+
+
+def table(proof: Proof) -> Table:
+    """A row for each policy."""
+    table = Table("policy", *STACKS, "planted and noticed", title=f"{len(POLICIES)} policies")
+    for name, policy in POLICIES.items():
+        planted = len(PLANTED.get(name, []))
+        blind = proof.noticed[name] < planted or not planted
+        table.add_row(
+            name,
+            *(_kept(proof, stack, name, for_production=policy.production) for stack in STACKS),
+            f"{'[red]' if blind else ''}{proof.noticed[name]} of {planted}",
+        )
+    return table
+
+
+def _kept(proof: Proof, stack: str, name: str, *, for_production: bool) -> str:
+    if for_production and stack != STRICT:
+        return "production's alone"
+    return "[red]BROKEN[/red]" if proof.broken[stack].get(name) else "kept"
 
 
 def main() -> None:
-    """Print the report; exit code 1 if a stack breaks a policy."""
-    console = Console()
-    found = {
-        stack: violations(run_program(Stack.read(stack), Google()).resources, production=stack == PRODUCTION)
-        for stack in STACKS
-    }
-    table = Table("policy", *STACKS, title=f"{len(POLICIES)} policies")
-    for name, policy in POLICIES.items():
-        table.add_row(name, *(_shown(found[stack].get(name, []), policy.production, stack) for stack in STACKS))
-    console.print(table)
-    for stack, broken in found.items():
+    """Print the report; exit code 1 if a stack breaks a policy, or a policy notices nothing."""
+    console, proof = report_console(), prove()
+    console.print(table(proof))
+    for stack, broken in proof.broken.items():
         for name, texts in broken.items():
             console.print(f"{stack}: {name}: {'; '.join(texts)}", style="red", markup=False)
-    sys.exit(1 if any(found.values()) else 0)
-
-
-def _shown(broken: list[str], for_production: bool, stack: str) -> str:
-    if for_production and stack != PRODUCTION:
-        return "production's alone"
-    return "[red]BROKEN[/red]" if broken else "kept"
+    broken = sum(len(names) for names in proof.broken.values())
+    finish(
+        console,
+        f"{len(POLICIES)} policies over {len(STACKS)} stacks: {broken} broken; "
+        f"{sum(proof.noticed.values())} of {sum(map(len, PLANTED.values()))} planted violations noticed",
+        holds=proof.holds,
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""Every part of the proof, or some of them, one after the other; then a summary."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tests.proof.report import SUMMARY_FILE, report_console
+
+
+class Part(StrEnum):
+    """Each is a module, and a process of its own: one that fails or falls over leaves the others as they are."""
+
+    POLICIES = "policies"
+    PERMISSIONS = "permissions"
+    LOSSES = "losses"
+    LOSSES_IN_ANY_ORDER = "losses_machine"
+    FUZZ = "fuzz"
+    THOUSANDS_OF_PICTURES = "losses_many"
+
+
+def main(parts: Annotated[list[Part] | None, typer.Argument(help="All of them, if none is named.")] = None) -> None:
+    """Show that no picture is lost, no permission is too many or missing, and no bad input hurts.
+
+    Exit code 0 if all of it holds, 1 if anything does not.
+
+    Examples: python -m tests.proof, python -m tests.proof policies fuzz
+    """
+    console = report_console()
+    summary = Table("part", "", "what was seen", "seconds", title="Proof")
+    holds = True
+    with tempfile.TemporaryDirectory() as folder:
+        for part in parts or list(Part):
+            console.rule(part)
+            file, start = Path(folder) / part, time.monotonic()
+            done = subprocess.run(
+                [sys.executable, "-m", f"tests.proof.{part}"], env={**os.environ, SUMMARY_FILE: str(file)}, check=False
+            )
+            seen = file.read_text() if file.exists() else f"ended with exit code {done.returncode}, without a word"
+            verdict = "[red]FAILED[/red]" if done.returncode else "[green]holds[/green]"
+            summary.add_row(part, verdict, seen, f"{time.monotonic() - start:.0f}")
+            holds = holds and not done.returncode
+    console.print(summary)
+    sys.exit(0 if holds else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
