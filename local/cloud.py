@@ -165,12 +165,12 @@ class LocalCloud:
             self._provider.apply_dead_letters()
 
     def build_again(self) -> None:
-        """Read the sources of what runs, as a new build of them would.
+        """Ask for all that a new build of what runs would need.
 
         Raises:
             PermissionDeniedError: who builds may not.
         """
-        self._provider.read_sources_again()
+        self._provider.build_again()
 
     def storage_client(self) -> storage.Client:
         """A client that speaks as the engineer at the machine."""

@@ -98,7 +98,6 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
             "iap.webServiceVersions.accessViaIAP",
         }
     ),
-    # What a build does with these happens in Google's builder, which does not run here.
     "roles/artifactregistry.writer": frozenset(
         {"artifactregistry.repositories.downloadArtifacts", "artifactregistry.repositories.uploadArtifacts"}
     ),

@@ -7,6 +7,7 @@ that the program declares is skipped silently.
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pulumi
@@ -23,6 +24,7 @@ STORAGE_AGENT = f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccou
 PUBSUB_AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
 
 _DOWNLOADS = "https://storage.googleapis.com/"
+_WRITE_IMAGE = "artifactregistry.repositories.uploadArtifacts"
 
 Inputs = Mapping[str, Any]
 Outputs = dict[str, Any]
@@ -42,6 +44,21 @@ class Runner(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Build:
+    """What Google's builder does before anything runs; here nothing is built, but it is asked who may.
+
+    https://cloud.google.com/functions/docs/securing/build-custom-sa; App Engine's build needs the same.
+    """
+
+    account: str
+    bucket: str
+    name: str
+    """Of the zip in the bucket."""
+    needs: tuple[Need, ...]
+    """Besides reading the zip."""
+
+
 class UnknownResourceError(Exception):
     """The program declares something that the local cloud cannot run and does not know to leave out."""
 
@@ -49,7 +66,6 @@ class UnknownResourceError(Exception):
 # What changes nothing on one machine; each is listed when the local cloud starts.
 NOT_RUN = {
     "gcp:projects/service:Service": "an API is enabled",
-    "gcp:artifactregistry/repository:Repository": "images of the functions are kept",
     "gcp:monitoring/alertPolicy:AlertPolicy": "an alert is raised",
     "gcp:monitoring/notificationChannel:NotificationChannel": "an alert is sent",
     "gcp:monitoring/dashboard:Dashboard": "figures are shown",
@@ -99,7 +115,8 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._lock = threading.Lock()
         self._dead_letters: dict[str, dict[str, Any]] = {}
         self._applying = threading.Lock()
-        self._builds: list[tuple[str, str, str]] = []
+        self._builds: list[_Build] = []
+        self._own_application = False
         self.not_run: dict[str, int] = {}
         """What was declared and changes nothing here: reason and how often."""
         self.failures: list[Exception] = []
@@ -108,6 +125,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._makers: dict[str, Callable[[Inputs], tuple[str, Outputs]]] = {
             "gcp:projects/serviceIdentity:ServiceIdentity": self._service_identity,
             "gcp:serviceaccount/account:Account": self._account,
+            "gcp:artifactregistry/repository:Repository": self._repository,
             "gcp:storage/bucket:Bucket": self._bucket,
             "gcp:storage/bucketObject:BucketObject": self._bucket_object,
             "gcp:storage/notification:Notification": self._notification,
@@ -271,8 +289,20 @@ class LocalProvider(pulumi.runtime.Mocks):
     def _function(self, inputs: Inputs) -> tuple[str, Outputs]:
         build, service = inputs["buildConfig"], inputs["serviceConfig"]
         source = build["source"]["storageSource"]
-        builder = build["serviceAccount"].rpartition("/")[2]
-        archive = self._read_sources(builder, source["bucket"], source["object"])
+        # Google reads the zip, and then, as the account that builds, a copy of it in a bucket of its own.
+        copy = object_name(f"gcf-v2-sources-{PROJECT_NUMBER}-{inputs['location']}", inputs["name"])
+        archive = self._build(
+            _Build(
+                account=build["serviceAccount"].rpartition("/")[2],
+                bucket=source["bucket"],
+                name=source["object"],
+                needs=(
+                    Need(permission=READ, resource=copy),
+                    Need(permission=_WRITE_IMAGE, resource=build["dockerRepository"]),
+                    self._write_log,
+                ),
+            )
+        )
         port = self._runner.start_function(
             inputs["name"], archive=archive, entry_point=build["entryPoint"], service=service
         )
@@ -285,32 +315,48 @@ class LocalProvider(pulumi.runtime.Mocks):
         }
         return f"{path}/functions/{inputs['name']}", outputs
 
-    def _read_sources(self, builder: str, bucket: str, name: str) -> bytes:
-        """A zip, as the account that builds from it reads it; all else that a build does is Google's alone."""
-        self._permissions.require(builder, Need(permission=READ, resource=object_name(bucket, name)))
-        with self._lock:
-            self._builds.append((builder, bucket, name))
-        return self._storage.bucket(bucket).blob(name).download_as_bytes()
+    @property
+    def _write_log(self) -> Need:
+        return Need(permission="logging.logEntries.create", resource=f"projects/{self._project}")
 
-    def read_sources_again(self) -> None:
-        """Read what was built from, as a new build would.
+    def _build(self, build: "_Build") -> bytes:
+        """The zip to run, if whoever builds from it has all the permissions that Google's builder needs."""
+        for need in (Need(permission=READ, resource=object_name(build.bucket, build.name)), *build.needs):
+            self._permissions.require(build.account, need)
+        with self._lock:
+            if build not in self._builds:
+                self._builds.append(build)
+        return self._storage.bucket(build.bucket).blob(build.name).download_as_bytes()
+
+    def build_again(self) -> None:
+        """Build all that runs once more, as the next deployment does.
 
         Raises:
             PermissionDeniedError: who builds may not.
         """
         for build in list(self._builds):
-            self._read_sources(*build)
+            self._build(build)
 
-    def _application(self, _inputs: Inputs) -> tuple[str, Outputs]:
-        """Made or found: here, every project has one."""
+    def _repository(self, inputs: Inputs) -> tuple[str, Outputs]:
+        """Of images, which are not made here."""
+        return f"projects/{self._project}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}", {}
+
+    def _application(self, inputs: Inputs) -> tuple[str, Outputs]:
+        """Made or found: here, every project has one. What is only looked up has no inputs."""
+        self._own_application = bool(inputs)
         return self._project, {"defaultHostname": self._app_engine_host()}
 
     def _app_version(self, inputs: Inputs) -> tuple[str, Outputs]:
         service = inputs["service"]
         bucket, _, name = inputs["deployment"]["zip"]["sourceUrl"].removeprefix(_DOWNLOADS).partition("/")
+        # Who set up an application that was there before has seen to what its builds need besides the zip.
+        images = f"projects/{self._project}/locations/-/repositories/gae-standard"
+        needs = (Need(permission=_WRITE_IMAGE, resource=images), self._write_log) if self._own_application else ()
         port = self._runner.start_service(
             service,
-            archive=self._read_sources(f"{self._project}@appspot.gserviceaccount.com", bucket, name),
+            archive=self._build(
+                _Build(account=f"{self._project}@appspot.gserviceaccount.com", bucket=bucket, name=name, needs=needs)
+            ),
             shell=inputs["entrypoint"]["shell"],
             identity=inputs["serviceAccount"],
             variables=inputs.get("envVariables", {}),
