@@ -255,7 +255,7 @@ def table(account: Account) -> Table:
     for (when, kind), number in account.failures.items():
         if kind is not Kind.DEATH:
             failures[f"{kind}, {when} the effect"] += number
-    table = Table("what", "how often", title=f"{account.pictures} pictures through a line that fails")
+    table = Table("what", "how often", title=f"{account.pictures:,} pictures through a line that fails")
     for what, number in sorted(failures.items()):
         table.add_row(f"failed: {what}", str(number))
     for name, number in sorted(account.kills.items()):
