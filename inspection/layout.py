@@ -62,6 +62,17 @@ def decided_name(label: str, name: str) -> str:
     return _fit(f"{HUMAN_DECIDED}/", f"{head}{label}_{last}")
 
 
+def decided_names(label: str, name: str, generation: int) -> tuple[str, str]:
+    """The names that a picture of the queue may have once it is decided, the first choice first.
+
+    Args:
+        label: the decision.
+        name: the object's in the queue, without the queue's folder.
+        generation: of its source, by which whoever knows the source finds it again.
+    """
+    return decided_name(label, name), decided_name(label, renamed(name, generation))
+
+
 def _marked(name: str, mark: str) -> str:
     head, last = _split(name)
     stem, extension = _split_extension(last)

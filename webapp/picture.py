@@ -36,12 +36,14 @@ NO_DECISION: Mapping[str, str | None] = {
 class PictureId:
     """One generation of an object under `unclear/`.
 
-    The page's id is these two in base64url: nothing has to be remembered, and no key has to be shared between
+    The page's id is all this in base64url: nothing has to be remembered, and no key has to be shared between
     instances. It is no secret and no permission: each use checks again that it names a picture of the queue.
     """
 
     name: str
     generation: int
+    source_generation: int
+    """Of the image as the camera delivered it: what tells the picture from others of its name for ever."""
 
     def __str__(self) -> str:
         return f"{self.name}#{self.generation}"
@@ -49,7 +51,7 @@ class PictureId:
     @property
     def key(self) -> str:
         """The id as the page knows it."""
-        return encode(self.name, self.generation)
+        return encode(self.name, self.generation, self.source_generation)
 
     @classmethod
     def parse(cls, key: str) -> "PictureId":
@@ -59,8 +61,10 @@ class PictureId:
             ProblemError: it names no picture under `unclear/`.
         """
         match decode(key):
-            case [str(name), int(generation)] if is_queued(name) and _is_generation(generation):
-                return cls(name, generation)
+            case [str(name), int(generation), int(source)] if (
+                is_queued(name) and _is_generation(generation) and _is_generation(source)
+            ):
+                return cls(name, generation, source)
             case _:
                 raise unknown_picture()
 
@@ -121,7 +125,10 @@ class StoredPicture:
     @property
     def id(self) -> PictureId:
         """Its id, while it is in the queue."""
-        return PictureId(self.name, self.generation)
+        # What no camera has sent, but a person has put there, has no source.
+        source = self.metadata.get(layout.SOURCE, "").rpartition("#")[2]
+        known = source.isascii() and source.isdigit() and 0 < int(source) < 2**63
+        return PictureId(self.name, self.generation, int(source) if known else self.generation)
 
     @property
     def camera_name(self) -> str:

@@ -307,7 +307,7 @@ class Reviewing:
             id=target.key,
             label=recorded.decision or "",
             decided_at=recorded.decided_at or self._now(),
-            undo=picture.encode(name, target.name, target.generation),
+            undo=picture.encode(name, target.name, target.generation, target.source_generation),
             waiting=self._waiting.known(),
         )
 
@@ -345,8 +345,10 @@ class Reviewing:
             ProblemError: it is not one of the last decisions of this reviewer on this page, or it has changed since.
         """
         match picture.decode(request.undo):
-            case [str(name), str(old_name), int(generation)] if picture.is_filed(name) and picture.is_queued(old_name):
-                target = PictureId(old_name, generation)
+            case [str(name), str(old_name), int(generation), int(source_generation)] if picture.is_filed(
+                name
+            ) and picture.is_queued(old_name):
+                target = PictureId(old_name, generation, source_generation)
             case _:
                 raise problems.invalid("undo is none of this app's; give the text of the decision's answer")
         for _ in range(_ATTEMPTS):
@@ -439,13 +441,12 @@ def _is_by(hold: Hold, reviewer: Reviewer) -> bool:
 def _names(target: PictureId) -> tuple[str, str]:
     """The name in the queue, and the one for a picture whose name has been taken."""
     name = target.name.removeprefix(f"{UNCLEAR}/")
-    return target.name, layout.folder_name(UNCLEAR, layout.renamed(name, target.generation))
+    return target.name, layout.folder_name(UNCLEAR, layout.renamed(name, target.source_generation))
 
 
 def _filed_names(target: PictureId, label: str) -> Generator[str]:
     name = target.name.removeprefix(f"{UNCLEAR}/")
-    yield layout.decided_name(label, name)
-    yield layout.decided_name(label, layout.renamed(name, target.generation))
+    yield from layout.decided_names(label, name, target.source_generation)
 
 
 def _stored(blob: Blob) -> StoredPicture:

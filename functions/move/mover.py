@@ -93,7 +93,7 @@ class Mover:
             yield from layout.names_in(folder, image, generation, source)
         for name in unclear:
             for label in self._thresholds.labels:
-                yield layout.decided_name(label, name.removeprefix(f"{UNCLEAR}/"))
+                yield from layout.decided_names(label, name.removeprefix(f"{UNCLEAR}/"), generation)
 
     def _holds(self, name: str, source: str) -> bool:
         """Whether the object is a copy of this source; False if there is none, or not any more."""

@@ -122,6 +122,21 @@ def _stopped_and_decided(line: Line) -> None:
     line.anna.decide(shown, "ok")
 
 
+def _stopped_and_decided_under_another_name(line: Line) -> None:
+    """So is what a person has decided on where an earlier picture has the name."""
+    line.put("human_decided/shift 2/ok_part #7.jpg", picture(GREY, 2))
+    _stopped_and_decided(line)
+
+
+def _stopped_decided_and_undone_under_another_name(line: Line) -> None:
+    """And what was taken back where a later picture has the name."""
+    _stopped_before_its_delete(GREY)(line)
+    (shown,) = line.anna.queue()
+    decision = line.anna.decide(shown, "ok").json()
+    line.put(f"unclear/{NAME}", picture(GREY, 6))
+    line.anna.undo(decision)
+
+
 def _replaced(line: Line) -> None:
     _predicted()(line)
     line.upload(NAME, picture(DARK, 5))
@@ -226,6 +241,15 @@ PIPELINE = (
     Scenario(name="move, two names are taken", part=MOVE, prepare=_both_names_taken, act=_flow),
     Scenario(name="move, stopped before its delete", part=MOVE, prepare=_stopped_before_its_delete(LIGHT), act=_flow),
     Scenario(name="move, stopped, then decided", part=MOVE, prepare=_stopped_and_decided, act=_flow),
+    Scenario(
+        name="move, stopped, decided, name taken", part=MOVE, prepare=_stopped_and_decided_under_another_name, act=_flow
+    ),
+    Scenario(
+        name="move, stopped, undone, name taken",
+        part=MOVE,
+        prepare=_stopped_decided_and_undone_under_another_name,
+        act=_flow,
+    ),
     Scenario(name="move, replaced before its turn", part=MOVE, prepare=_replaced, act=_flow),
     Scenario(name="move, replaced before its delete", part=MOVE, prepare=_replaced_between, act=_flow),
 )

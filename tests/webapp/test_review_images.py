@@ -71,20 +71,22 @@ def test_a_replaced_picture_is_not_shown_under_the_old_address(line: Line) -> No
         "a.jpg",
         "!!!",
         "é",
-        pictures.encode("ok/a.jpg", 1),
-        pictures.encode("unclear/", 1),
-        pictures.encode("unclear", 1),
-        pictures.encode("/unclear/a.jpg", 1),
-        pictures.encode("unclear2/a.jpg", 1),
-        pictures.encode("human_decided/ok_a.jpg", 1),
+        pictures.encode("ok/a.jpg", 1, 1),
+        pictures.encode("unclear/", 1, 1),
+        pictures.encode("unclear", 1, 1),
+        pictures.encode("/unclear/a.jpg", 1, 1),
+        pictures.encode("unclear2/a.jpg", 1, 1),
+        pictures.encode("human_decided/ok_a.jpg", 1, 1),
         pictures.encode("unclear/a.jpg"),
-        pictures.encode("unclear/a.jpg", 0),
-        pictures.encode("unclear/a.jpg", -1),
-        pictures.encode("unclear/a.jpg", 2**63),
-        pictures.encode("unclear/a.jpg", "1"),
-        pictures.encode("unclear/a\r\nb.jpg", 1),
-        pictures.encode("unclear/" + "a" * 1017, 1),
-        "WyJ1bmNsZWFyL1x1ZDgwMCIsIDFd",  # a lone surrogate
+        pictures.encode("unclear/a.jpg", 1),
+        pictures.encode("unclear/a.jpg", 1, 0),
+        pictures.encode("unclear/a.jpg", 0, 1),
+        pictures.encode("unclear/a.jpg", -1, 1),
+        pictures.encode("unclear/a.jpg", 2**63, 1),
+        pictures.encode("unclear/a.jpg", "1", 1),
+        pictures.encode("unclear/a\r\nb.jpg", 1, 1),
+        pictures.encode("unclear/" + "a" * 1017, 1, 1),
+        "WyJ1bmNsZWFyL1x1ZDgwMCIsIDEsIDFd",  # a lone surrogate
     ],
 )
 def test_an_id_that_names_no_picture_of_the_queue_is_unknown(line: Line, key: str) -> None:
@@ -101,7 +103,7 @@ def test_an_id_that_names_no_picture_of_the_queue_is_unknown(line: Line, key: st
 
 def test_dots_in_a_name_lead_nowhere_else(line: Line) -> None:
     [other] = line.put("secret.jpg", folder="ok")
-    key = PictureId("unclear/../ok/secret.jpg", int(other.generation or 0)).key
+    key = PictureId("unclear/../ok/secret.jpg", int(other.generation or 0), 1).key
     link = line.page().get(f"/api/pictures/{key}/image").headers["location"]
     # A browser would follow the dots: then the signature is not for that address.
     straight = link.replace("unclear/../", "")
@@ -129,7 +131,7 @@ def test_without_a_configured_signer_the_metadata_server_s_account_signs(line: L
             self.service_account_email = SIGNER
             self.token = "token"
 
-    link, _ = ImageLinks(line.bucket, AppEngineCredentials(), None).link(PictureId("unclear/a", 1))
+    link, _ = ImageLinks(line.bucket, AppEngineCredentials(), None).link(PictureId("unclear/a", 1, 1))
     assert parse_qs(urlsplit(link).query)["X-Goog-Credential"][0].startswith(f"{SIGNER}/")
 
 
@@ -137,4 +139,4 @@ def test_an_emulator_of_iam_can_have_an_address_of_its_own(line: Line, storage_a
     host = storage_address.removeprefix("http://")
     with patch.dict(os.environ, {"IAMCREDENTIALS_EMULATOR_HOST": host, "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"}):
         links = ImageLinks(line.bucket, AnonymousCredentials(), SIGNER)
-    assert links.link(PictureId("unclear/a", 1))[0].startswith(f"{storage_address}/")
+    assert links.link(PictureId("unclear/a", 1, 1))[0].startswith(f"{storage_address}/")

@@ -139,11 +139,11 @@ def test_an_undo_that_nobody_finished_frees_the_picture_later(line: Line) -> Non
     [
         "",
         "no token",
-        pictures.encode("ok/a", "unclear/a", 1),
-        pictures.encode("human_decided/ok_a", "ok/a", 1),
-        pictures.encode("human_decided/", "unclear/a", 1),
+        pictures.encode("ok/a", "unclear/a", 1, 1),
+        pictures.encode("human_decided/ok_a", "ok/a", 1, 1),
+        pictures.encode("human_decided/", "unclear/a", 1, 1),
         pictures.encode("human_decided/ok_a", "unclear/a"),
-        pictures.encode("human_decided/ok_a", "unclear/a", "1"),
+        pictures.encode("human_decided/ok_a", "unclear/a", "1", 1),
     ],
 )
 def test_no_other_path_can_be_reached(line: Line, undo: str) -> None:
@@ -160,5 +160,5 @@ def test_a_picture_that_the_app_did_not_decide_cannot_be_undone(line: Line) -> N
     line.put("ok_a", folder="human_decided")
     anna = line.page()
     anna.number = 1
-    assert anna.undo(pictures.encode("human_decided/ok_a", "unclear/a", 1)).status_code == 409
+    assert anna.undo(pictures.encode("human_decided/ok_a", "unclear/a", 1, 1)).status_code == 409
     assert line.names() == ["human_decided/ok_a"]
