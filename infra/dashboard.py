@@ -81,9 +81,9 @@ def dashboard_json(
     ]
     width = _COLUMNS // 2
     tiles = [
+        # Google's API leaves out a position of 0; said here, it would be a change in every preview.
         {
-            "xPos": place % 2 * width,
-            "yPos": place // 2 * _TILE_HEIGHT,
+            **{key: at for key, at in (("xPos", place % 2 * width), ("yPos", place // 2 * _TILE_HEIGHT)) if at},
             "width": width,
             "height": _TILE_HEIGHT,
             "widget": chart,

@@ -93,8 +93,6 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
     ),
     "roles/iap.httpsResourceAccessor": frozenset(
         {
-            "iap.tunnelDestGroups.accessViaIAP",
-            "iap.tunnelInstances.accessViaIAP",
             "iap.webServiceVersions.accessViaIAP",
         }
     ),

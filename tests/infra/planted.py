@@ -6,6 +6,7 @@ from typing import Any
 
 from local.program import Declared
 from tests.infra.google_stand_in import PROJECT, REVIEWED
+from tests.infra.policies import ENCRYPTED
 
 PREDICT = f"inspection-test-predict@{PROJECT}.iam.gserviceaccount.com"
 PRODUCTION: Mapping[str, Any] = {"alertEmail": "line@example.com", "keepLogsDays": 90, **REVIEWED}
@@ -85,6 +86,8 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
         with_inputs("review-version", envVariables={"API_TOKEN": "abc"}),
         with_inputs("review-version", envVariables={"NOTE": "GOCSPX-abc"}),
         with_inputs("move-function", serviceConfig={"environmentVariables": {"DB_PASSWORD": "abc"}}),
+        with_inputs("review-version", envVariables={"X": {ENCRYPTED: "", "value": "abc"}}),
+        with_inputs("move-function", serviceConfig={ENCRYPTED: "", "value": {}}),
     ],
     "images-are-kept": [
         unprotected,
@@ -103,6 +106,7 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
     "every-topic-alarmed": [
         without("monitoring-images-dead-letters"),
         without("monitoring-predictions-waiting"),
+        with_inputs("monitoring-images-dead-letters", enabled=False),
         with_one_more("images-subscription", name="another"),
     ],
     "every-function-alarmed": [without("monitoring-move-errors"), with_one_more("move-function", name="another")],
@@ -114,7 +118,8 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
         with_one_more("move-function", name="another"),
     ],
     "over-tls-only": [
-        with_inputs("review-version", handlers=[{"urlRegex": "/.*", "securityLevel": "SECURE_OPTIONAL"}])
+        with_inputs("review-version", handlers=[{"urlRegex": "/.*", "securityLevel": "SECURE_OPTIONAL"}]),
+        with_inputs("review-version", handlers=[]),
     ],
     "labels": [
         with_inputs("buckets-inbound", labels=None),

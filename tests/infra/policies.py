@@ -70,7 +70,7 @@ LABELLED: Final = {
 _SECRET_NAME = re.compile(r"secret|passw|token$|private.?key|credential|api.?key", re.IGNORECASE)
 # Of Google: an OAuth client secret, an API key, an access token; of anybody: a private key.
 _SECRET_VALUE = re.compile(r"GOCSPX-|AIza[\w-]{30}|ya29\.|-----BEGIN [A-Z ]*PRIVATE KEY")
-_ENCRYPTED = "4dabf18193072939515e22adb298388d"
+ENCRYPTED = "4dabf18193072939515e22adb298388d"
 """The key by which Pulumi marks a value as secret (`pulumi.runtime.rpc._special_sig_key`)."""
 
 
@@ -171,6 +171,15 @@ def no_plain_secret(resources: Sequence[Declared]) -> Iterator[str]:
         for name, text in _texts(resource.inputs):
             if (_SECRET_NAME.search(name) and text) or _SECRET_VALUE.search(text):
                 yield f"{resource.name} has {name} in plain text"
+        service = resource.inputs.get("serviceConfig") or {}
+        for where, variables in (
+            ("serviceConfig", service),
+            ("environmentVariables", service.get("environmentVariables") or {}),
+            ("envVariables", resource.inputs.get("envVariables") or {}),
+        ):
+            for name, value in (("all of it", variables), *variables.items()):
+                if isinstance(value, Mapping) and ENCRYPTED in value:
+                    yield f"{resource.name} has a secret in {where}: {name}"
 
 
 def images_are_kept(resources: Sequence[Declared]) -> Iterator[str]:
@@ -256,7 +265,9 @@ def logs_are_kept(resources: Sequence[Declared]) -> Iterator[str]:
 def over_tls_only(resources: Sequence[Declared]) -> Iterator[str]:
     """Nobody signs in over an open line."""
     for service in _of(resources, SERVICE):
-        for handler in service.inputs["handlers"]:
+        if not service.inputs.get("handlers"):
+            yield f"{service.name} says nothing of TLS"
+        for handler in service.inputs.get("handlers") or []:
             if handler.get("securityLevel") != "SECURE_ALWAYS":
                 yield f"{service.name} answers {handler['urlRegex']} without TLS"
 
@@ -325,6 +336,8 @@ def _dead_letter_topics(resources: Sequence[Declared]) -> set[str]:
 
 def _alert_filters(resources: Sequence[Declared]) -> Iterator[str]:
     for alert in _of(resources, ALERT):
+        if alert.inputs.get("enabled") is False:
+            continue
         for condition in alert.inputs["conditions"]:
             yield (condition.get("conditionThreshold") or {}).get("filter", "")
 
@@ -344,7 +357,7 @@ def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:  # noqa: AN
         yield name, value
     elif isinstance(value, Mapping):
         mapping: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
-        if _ENCRYPTED not in mapping:
+        if ENCRYPTED not in mapping:
             for key, part in mapping.items():
                 yield from _texts(part, key)
     elif isinstance(value, list | tuple):
