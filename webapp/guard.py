@@ -6,7 +6,6 @@ It stands around the whole app, page and API alike, so that a new route cannot b
 import html
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
@@ -94,7 +93,7 @@ def refuse_other_sites(method: str, headers: Mapping[str, str]) -> None:
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if site != "same-origin":
         reason = f"Sec-Fetch-Site is {site!r}, not 'same-origin'"
-    elif origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+    elif origin is not None and origin.lower().partition("://")[2] != headers.get("host", "").lower():
         reason = f"Origin is {origin!r}, not this app"
     elif PAGE_HEADER.lower() not in headers:
         reason = f"the header {PAGE_HEADER} is missing"

@@ -98,7 +98,7 @@ class IdentityAwareProxy:
                 audience=self._audience,
                 clock_skew_in_seconds=_CLOCK_SKEW_SECONDS,
             )
-        except (GoogleAuthError, ValueError) as error:
+        except (GoogleAuthError, ValueError, RecursionError) as error:
             raise _not_signed_in(str(error)) from error
         if claims.get("iss") != IAP_ISSUER:
             raise _not_signed_in(f"the token was issued by {claims.get('iss')!r}")
