@@ -39,7 +39,12 @@ def send(
 def redrive(
     stack: Annotated[str | None, typer.Option(help="Of this deployed Pulumi stack, not of the local cloud.")] = None,
     older_than: Annotated[
-        int, typer.Option(help="Minutes after which a picture in the inbound bucket counts as waiting.", min=0)
+        int,
+        typer.Option(
+            help="Minutes after which a picture in the inbound bucket counts as waiting.",
+            min=0,
+            max=5_256_000,  # ten years
+        ),
     ] = 60,
     yes: Annotated[bool, typer.Option("--yes", help="Send again what waits, without asking.")] = False,
     discard_malformed: Annotated[

@@ -5,19 +5,35 @@ leaves a message twice, which both functions take, and never none.
 """
 
 import json
+import os
+import signal
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, TypeVar, cast
+from types import FrameType
+from typing import Any, NoReturn, TypeVar, cast
 
 import typer
-from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError
+from google.api_core.exceptions import (
+    Aborted,
+    DeadlineExceeded,
+    Forbidden,
+    GoogleAPIError,
+    InternalServerError,
+    NotFound,
+    ServiceUnavailable,
+    Unauthorized,
+    Unknown,
+)
+from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
 from google.pubsub_v1 import PublisherClient, PubsubMessage, ReceivedMessage, SubscriberClient
 from requests import RequestException
 from rich.console import Console
@@ -43,15 +59,34 @@ _ATTEMPTS = "CloudPubSubDeadLetterSourceDeliveryCount"
 
 _BATCH = 100
 _PULL_SECONDS = 3
-"""A subscription answers at once where it has a message; one that is silent for so long has none."""
+"""A subscription answers sooner where it has a message; one that is silent for so long is asked whether it has none."""
 _LEASE_SECONDS = 600
 """Pub/Sub's longest: for this time nobody else is given a message that is being looked at."""
-_PUBLISH_SECONDS = 60
+_SECONDS = 10
+"""For the answer to any request, and for trying one again while nobody can be reached."""
+_RETRY = Retry(
+    predicate=if_exception_type(Aborted, InternalServerError, ServiceUnavailable, Unknown),
+    maximum=2.0,
+    timeout=_SECONDS,
+)
+_PATIENCE: dict[str, Any] = {"timeout": _SECONDS, "retry": _RETRY}
+_STORAGE_PATIENCE: dict[str, Any] = {"timeout": _SECONDS, "retry": DEFAULT_RETRY.with_timeout(_SECONDS)}  # pyright: ignore[reportUnknownVariableType]
 _INBOUND_FIELDS = "items(name,bucket,generation,size,contentType,contentEncoding,metadata,timeCreated),nextPageToken"
 
 Image = tuple[str, int]
 """Its name in the inbound bucket and its generation."""
 Item = TypeVar("Item")
+
+_UNSEEN = (
+    "(What another redrive is looking at does not show; it comes back when that ends, or, if that was killed, within ten "
+    "minutes.)"
+)
+_STAYS = "What was not acknowledged stays, so the same command can be run again."
+_REACH = "Check the network, and for the local cloud that it still runs."
+_ROLES = (
+    "It needs roles/pubsub.subscriber on the dead letters' subscriptions, roles/pubsub.publisher on the topics and "
+    "roles/storage.objectViewer on the inbound bucket."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +183,7 @@ class Sent:
     sent: int = 0
     discarded: int = 0
     left: int = 0
-    """Malformed and not to be discarded, or only just arrived."""
+    """Malformed and not to be discarded, only just arrived, or in another client's hands meanwhile."""
 
 
 class Line:
@@ -184,6 +219,16 @@ class Line:
     def project(self) -> str:
         """Of the topics."""
         return self._paths[0].topic.split("/")[1]
+
+    @property
+    def addresses(self) -> str:
+        """Who is asked."""
+        return f"Pub/Sub is asked at {self._pubsub_address}, Cloud Storage at {self._storage.api_endpoint}."
+
+    @property
+    def _pubsub_address(self) -> str:
+        # The client goes there, but does not tell so.
+        return os.environ.get("PUBSUB_EMULATOR_HOST") or self._subscriber.transport.host
 
     def look(self, shown: int) -> Found:
         """What waits. Changes nothing: each dead letter is given back at the end."""
@@ -226,6 +271,7 @@ class Line:
         told_of: set[Image] = set()
         with counting("Sending again", found.counts.total()) as progress:
             for path in self._paths:
+                sent.left += found.counts[path.where]
                 with self._dead_letters(path) as letters:
                     for batch in _batches(islice(letters, found.counts[path.where])):
                         old = [letter for letter in batch if letter.since <= self._started]
@@ -237,7 +283,7 @@ class Line:
                         told_of.update(letter.image for letter in readable if letter.image is not None)
                         sent.sent += len(readable)
                         sent.discarded += len(done) - len(readable)
-                        sent.left += len(batch) - len(done)
+                        sent.left -= len(done)
                         for _ in batch:
                             progress()
             images = self._paths[0]
@@ -259,19 +305,11 @@ class Line:
         leased: list[str] = []
 
         def letters() -> Iterator[Letter]:
-            while True:
-                try:
-                    pulled = self._subscriber.pull(
-                        subscription=path.dead_letters, max_messages=_BATCH, timeout=_PULL_SECONDS
-                    )
-                except DeadlineExceeded:
-                    return
-                ids = [received.ack_id for received in pulled.received_messages]
-                if not ids:
-                    return
+            while pulled := self._pull(path):
+                ids = [received.ack_id for received in pulled]
+                leased.extend(ids)  # first of all: whatever interrupts the next line, they are given back
                 self._lease(path, ids, _LEASE_SECONDS)
-                leased.extend(ids)
-                for received in pulled.received_messages:
+                for received in pulled:
                     yield Letter.read(path, received)
 
         try:
@@ -281,26 +319,49 @@ class Line:
             for ids in _batches(leased):
                 self._lease(path, ids, 0)
 
+    def _pull(self, path: Path) -> list[ReceivedMessage]:
+        """Some; none only where Pub/Sub says that there are none.
+
+        Raises:
+            TransferError: it says nothing.
+        """
+        request = {"subscription": path.dead_letters, "max_messages": _BATCH}
+        try:
+            return list(self._subscriber.pull(request, timeout=_PULL_SECONDS, retry=_RETRY).received_messages)
+        except DeadlineExceeded:
+            # A pull waits for a message, so that this may be an empty subscription or a Pub/Sub that is silent.
+            pass
+        try:
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+                return list(
+                    self._subscriber.pull(request | {"return_immediately": True}, **_PATIENCE).received_messages
+                )
+        except DeadlineExceeded as error:
+            raise TransferError(
+                f"Pub/Sub at {self._pubsub_address} did not say within {_SECONDS} s whether "
+                f"{path.dead_letters} holds anything. {_STAYS} {_REACH}"
+            ) from error
+
     def _lease(self, path: Path, ack_ids: list[str], seconds: int) -> None:
         self._subscriber.modify_ack_deadline(
-            subscription=path.dead_letters, ack_ids=ack_ids, ack_deadline_seconds=seconds
+            subscription=path.dead_letters, ack_ids=ack_ids, ack_deadline_seconds=seconds, **_PATIENCE
         )
 
     def _acknowledge(self, path: Path, letters: list[Letter]) -> None:
         if letters:
             self._subscriber.acknowledge(
-                subscription=path.dead_letters, ack_ids=[letter.received.ack_id for letter in letters]
+                subscription=path.dead_letters, ack_ids=[letter.received.ack_id for letter in letters], **_PATIENCE
             )
 
     def _publish(self, topic: str, messages: list[PubsubMessage]) -> None:
         """Return once Pub/Sub has them. A batch is no larger than the answer it came in, so it is never too large."""
         if messages:
-            self._publisher.publish(topic=topic, messages=messages, timeout=_PUBLISH_SECONDS)
+            self._publisher.publish(topic=topic, messages=messages, **_PATIENCE)
 
     def _lying(self, told_of: set[Image]) -> Iterator[tuple[storage.Blob, datetime]]:
         """What lies in the inbound bucket for too long, but for that, and since when."""
         latest = self._started - self._older_than
-        for blob in self._storage.list_blobs(self._bucket, fields=_INBOUND_FIELDS):
+        for blob in self._storage.list_blobs(self._bucket, fields=_INBOUND_FIELDS, **_STORAGE_PATIENCE):
             since = blob.time_created
             if since is not None and since <= latest and (str(blob.name), blob.generation) not in told_of:
                 yield blob, since
@@ -319,7 +380,22 @@ class Line:
 
     def _is_there(self, image: Image) -> bool:
         name, generation = image
-        return self._storage.bucket(self._bucket).blob(name, generation=generation).exists()
+        return self._storage.bucket(self._bucket).blob(name, generation=generation).exists(**_STORAGE_PATIENCE)
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that what it holds is given back."""
+
+    def end(*_: int | FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # giving back is not interrupted once more
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def redrive(stack: str | None, *, older_than: timedelta, yes: bool, discard_malformed: bool, shown: int) -> int:
@@ -337,12 +413,12 @@ def redrive(stack: str | None, *, older_than: timedelta, yes: bool, discard_malf
         TransferError: the cloud refuses, or there is no such line.
     """
     console = Console()
+    line = Line(outputs_of(stack), older_than=older_than)
     try:
-        line = Line(outputs_of(stack), older_than=older_than)
         found = line.look(shown)
         _print(found, console)
         if not found.counts:
-            console.print("Nothing waits.")
+            console.print(f"Nothing waits. {_UNSEEN}", soft_wrap=True)
             return 0
         _say_where_to_look(console, stack, line.project)
         discarded = found.malformed if discard_malformed else 0
@@ -353,13 +429,19 @@ def redrive(stack: str | None, *, older_than: timedelta, yes: bool, discard_malf
             return 1
         sent = line.send(found, discard_malformed=discard_malformed)
     except (GoogleAPIError, GoogleAuthError, RequestException) as error:
-        raise TransferError(
-            f"{error}\nWhat was not acknowledged stays, so the same command can be run again. It needs "
-            "roles/pubsub.subscriber on the dead letters' subscriptions, roles/pubsub.publisher on the topics and "
-            "roles/storage.objectViewer on the inbound bucket."
-        ) from error
+        raise TransferError(f"{error}\n{_STAYS} {_what_to_do(error, line)}") from error
     console.print(f"{sent.sent:,} sent again, {sent.discarded:,} discarded, {sent.left:,} left.")
     return 1 if sent.left else 0
+
+
+def _what_to_do(error: Exception, line: Line) -> str:
+    match error:
+        case Forbidden() | Unauthorized() | GoogleAuthError():
+            return _ROLES
+        case NotFound():
+            return "A part of the line is not there: deploy it again (`pulumi up`)."
+        case _:
+            return f"{line.addresses} {_REACH}"
 
 
 def _confirmed(sendable: int, discarded: int, console: Console) -> bool:
@@ -373,15 +455,20 @@ def _confirmed(sendable: int, discarded: int, console: Console) -> bool:
 def _print(found: Found, console: Console) -> None:
     if not found.counts:
         return
+    if found.waiting:
+        console.print(_table(found.waiting))
+        if more := found.counts.total() - len(found.waiting):
+            console.print(f"... and {more:,} more")
+    console.print(", ".join(f"{where}: {count:,}" for where, count in found.counts.items()), highlight=False)
+
+
+def _table(lines: list[Waiting]) -> Table:
     table = Table("where", "image", "since", "why")
     table.columns[1].overflow = "fold"
-    for waiting in found.waiting:
+    for waiting in lines:
         since = f"{waiting.since:%Y-%m-%d %H:%M:%S}Z"
         table.add_row(waiting.where, Text(_printable(waiting.image)), since, Text(_printable(waiting.why)))
-    console.print(table)
-    if more := found.counts.total() - len(found.waiting):
-        console.print(f"... and {more:,} more")
-    console.print(", ".join(f"{where}: {count:,}" for where, count in found.counts.items()), highlight=False)
+    return table
 
 
 def _say_where_to_look(console: Console, stack: str | None, project: str) -> None:
@@ -431,7 +518,8 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
 def run(stack: str | None, *, older_than: timedelta, yes: bool, discard_malformed: bool, shown: int) -> None:
     """:func:`redrive` for the command line: a mistake becomes a line of text and exit code 1."""
     try:
-        code = redrive(stack, older_than=older_than, yes=yes, discard_malformed=discard_malformed, shown=shown)
+        with _terminable():
+            code = redrive(stack, older_than=older_than, yes=yes, discard_malformed=discard_malformed, shown=shown)
     except TransferError as error:
         typer.secho(f"Error: {error}", err=True)
         code = 1

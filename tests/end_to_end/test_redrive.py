@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -9,17 +11,23 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import TypeVar
 
+import grpc
 import pytest
 from google.api_core.exceptions import DeadlineExceeded
 from google.cloud import storage
 from google.pubsub_v1 import PublisherClient, PubsubMessage, SubscriberClient
 
 from inspection import layout
+from inspection.command.line import LOCAL_LOCK, LOCAL_STATE
 from inspection.message import Prediction
 from local.cloud import LocalCloud
-from local.permissions import Binding
+from local.gate import ApiError, Call, Gate, RequestLog
+from local.permissions import PUBLISH, Binding
+from local.pubsub import PubSubProxy
+from local.rpc import RunningGrpcServer
 from local.samples import samples
 
 pytestmark = pytest.mark.xdist_group("redrive")
@@ -41,20 +49,31 @@ def eventually(ask: Callable[[], Answer]) -> Answer:
 class Desk:
     """Where the command is run: a folder whose local cloud is the one of the tests."""
 
-    def __init__(self, cloud: LocalCloud, folder: Path) -> None:
+    def __init__(self, cloud: LocalCloud, folder: Path, *, pubsub: str | None = None) -> None:
+        """With `pubsub` the command finds Pub/Sub at that address."""
         self.cloud = cloud
         self._folder = folder
-        (folder / ".local").symlink_to(cloud._home.parent)  # pyright: ignore[reportPrivateUsage]
+        line = cloud._home.parent  # pyright: ignore[reportPrivateUsage]
+        (folder / LOCAL_LOCK).parent.mkdir(parents=True)
+        (folder / LOCAL_LOCK).symlink_to(line / LOCAL_LOCK.name)
+        state = json.loads((line / LOCAL_STATE.relative_to(".local")).read_text())
+        (folder / LOCAL_STATE).parent.mkdir()
+        (folder / LOCAL_STATE).write_text(json.dumps(state | ({"pubsubAddress": pubsub} if pubsub else {})))
 
     def redrive(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        process = self.start(*arguments)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [INSPECTION, "redrive", *arguments],
             cwd=self._folder,
             env=os.environ | {"COLUMNS": "300"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
 
     def upload(self, name: str, data: bytes = PICTURE) -> storage.Blob:
@@ -99,6 +118,7 @@ class DeadLetters:
     def __init__(self, cloud: LocalCloud) -> None:
         self._subscriptions: Mapping[str, str] = cloud.outputs["deadLetters"]
         self._subscriber = SubscriberClient()
+        self._held: list[tuple[str, list[str]]] = []
 
     def wait_for(self, path: str, count: int) -> bool:
         """Whether there are so many, now or soon; they are given back."""
@@ -110,11 +130,27 @@ class DeadLetters:
         self._give_back(path, held)
         return len(held) == count
 
+    def put(self, path: str, *messages: PubsubMessage) -> None:
+        """Dead letters, as if every attempt had failed."""
+        topic = self._subscriber.get_subscription(subscription=self._subscriptions[path]).topic
+        PublisherClient().publish(topic=topic, messages=list(messages))
+
+    def hold(self, path: str) -> None:
+        """Take one out of everybody else's sight."""
+        pulled = self._subscriber.pull(subscription=self._subscriptions[path], max_messages=1, timeout=10)
+        ids = [received.ack_id for received in pulled.received_messages]
+        self._subscriber.modify_ack_deadline(
+            subscription=self._subscriptions[path], ack_ids=ids, ack_deadline_seconds=600
+        )
+        self._held += [(path, ids)]
+
     def count(self) -> int:
         """How many there are now."""
         return sum(len(ids) for ids in self._all())
 
     def discard(self) -> None:
+        for path, ids in self._held:
+            self._give_back(path, ids)
         for _ in self._all(acknowledge=True):
             pass
 
@@ -153,6 +189,20 @@ def letters(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Generator[Dea
     letters.discard()
     yield letters
     letters.discard()
+
+
+def prediction_of(name: str, generation: int, cloud: LocalCloud) -> PubsubMessage:
+    unsure = Prediction(
+        bucket_name=cloud.inbound_bucket,
+        image_name=name,
+        generation=generation,
+        model="m",
+        predicted_at="2026-11-21T08:30:00Z",
+        prediction_label="ok",
+        prediction_score=0.5,
+        predictions={"ok": 0.5, "defect": 0.5},
+    )
+    return PubsubMessage(data=unsure.to_json())
 
 
 def test_a_picture_whose_model_was_away_is_shown_then_sent_again_and_lands(desk: Desk, letters: DeadLetters) -> None:
@@ -205,18 +255,8 @@ def test_what_a_person_has_decided_meanwhile_is_not_filed_a_second_time(desk: De
     with desk.without("roles/storage.objectCreator", "move"):
         with desk.without("roles/pubsub.publisher", "gs-project-accounts"):
             sent = desk.upload(name)
-        unsure = Prediction(
-            bucket_name=cloud.inbound_bucket,
-            image_name=name,
-            generation=sent.generation or 0,
-            model="m",
-            predicted_at="2026-11-21T08:30:00Z",
-            prediction_label="ok",
-            prediction_score=0.5,
-            predictions={"ok": 0.5, "defect": 0.5},
-        )
-        message = PubsubMessage(data=unsure.to_json())
-        PublisherClient().publish(topic=cloud.outputs["topics"]["predictions"], messages=[message])
+        unsure = prediction_of(name, sent.generation or 0, cloud)
+        PublisherClient().publish(topic=cloud.outputs["topics"]["predictions"], messages=[unsure])
         assert letters.wait_for("predictions", 1)
     source = layout.source_uri(cloud.inbound_bucket, name, sent.generation or 0)
     decided = cloud.storage_client().bucket(cloud.prediction_bucket).blob(layout.decided_name("ok", name))
@@ -239,7 +279,10 @@ def test_pictures_whose_notification_was_lost_are_found_by_their_age(desk: Desk,
             desk.upload(name, b"no picture, which is quicker")
 
     early = desk.redrive()
-    assert (early.returncode, early.stdout) == (0, "Nothing waits.\n"), "they have not lain there for an hour"
+    assert early.returncode == 0, early.stderr
+    assert early.stdout.startswith("Nothing waits. (What another redrive is looking at does not show"), (
+        "they have not lain there for an hour"
+    )
     done = desk.redrive("--older-than", "0", "--show", "7", "--yes")
 
     assert done.returncode == 0, done.stderr
@@ -257,6 +300,106 @@ def test_pictures_whose_notification_was_lost_are_found_by_their_age(desk: Desk,
     assert eventually(lambda: not list(inbound.list_blobs(prefix="one of many")))
 
 
+class NobodyPublishes(RequestLog):
+    def enter(self, call: Call) -> None:
+        if call.method == PUBLISH:
+            raise ApiError(403, "forbidden", "User not authorized to perform this action.")
+
+
+class Leasing(RequestLog):
+    """Tells when messages have been leased for longer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = Event()
+
+    def leave(self, call: Call) -> None:
+        if call.method == "Subscriber/ModifyAckDeadline":
+            self.done.set()
+
+
+@contextmanager
+def door_to(cloud: LocalCloud, gate: Gate) -> Generator[str]:
+    """The address of a Pub/Sub whose calls go through a gate."""
+    with (
+        grpc.insecure_channel(cloud.pubsub_address) as emulator,
+        RunningGrpcServer([PubSubProxy("engineer", emulator, gate)]) as door,
+    ):
+        yield door.address
+
+
+def test_what_could_not_be_published_stays_a_dead_letter(
+    cloud: LocalCloud, letters: DeadLetters, tmp_path: Path
+) -> None:
+    letters.put("predictions", *(prediction_of(f"{number}.jpeg", 1, cloud) for number in range(3)))
+
+    with door_to(cloud, NobodyPublishes()) as address:
+        refused = Desk(cloud, tmp_path, pubsub=address).redrive("--yes", "--show", "0")
+
+    assert refused.returncode == 1
+    assert refused.stdout.startswith("dead letter for move: 3\n"), "no table without a line"
+    assert "Error: 403 User not authorized to perform this action." in refused.stderr
+    assert "roles/pubsub.publisher on the topics" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert letters.wait_for("predictions", 3)
+
+
+def test_what_another_client_took_before_the_answer_counts_as_left(
+    cloud: LocalCloud, desk: Desk, letters: DeadLetters
+) -> None:
+    letters.put("predictions", *(prediction_of(f"{number}.jpeg", 1, cloud) for number in range(3)))
+    terminal, stdin = os.openpty()
+    process = desk.start(stdin=stdin)
+    os.close(stdin)
+    assert process.stdout is not None
+    asked = ""
+    while not asked.endswith("Send 3 again?"):
+        character = process.stdout.read(1)
+        assert character, asked
+        asked += character
+    letters.hold("predictions")
+    os.write(terminal, b"y\n")
+
+    said, _ = process.communicate()
+
+    os.close(terminal)
+    assert "2 sent again, 0 discarded, 1 left" in said
+    assert process.returncode == 1
+
+
+def test_a_command_that_is_terminated_gives_back_what_it_looked_at(
+    cloud: LocalCloud, letters: DeadLetters, tmp_path: Path
+) -> None:
+    letters.put("images", PubsubMessage(data=b"{}"))
+    leasing = Leasing()
+    with door_to(cloud, leasing) as address:
+        process = Desk(cloud, tmp_path, pubsub=address).start()
+        assert leasing.done.wait(SECONDS_TO_WAIT)
+        process.terminate()
+        said, error = process.communicate()
+
+    assert process.returncode > 0, "it ended by itself"
+    assert "Nothing waits" not in said
+    assert "Traceback" not in error
+    assert letters.wait_for("images", 1), "sooner than the ten minutes of a lease"
+
+
+def test_a_pubsub_that_is_silent_or_away_is_an_error(cloud: LocalCloud, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as accepts, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in (accepts, closed)]
+        commands = [Desk(cloud, tmp_path / address, pubsub=address).start("--yes") for address in addresses]
+        for address, command in zip(addresses, commands, strict=True):
+            said, error = command.communicate()
+            assert command.returncode == 1
+            assert "Nothing waits" not in said
+            assert error.startswith("Error: "), error
+            assert re.search(rf"Pub/Sub (is asked )?at {re.escape(address)}", error), error
+            assert "What was not acknowledged stays" in error
+            assert "Check the network" in error
+            assert "roles/" not in error
+
+
 def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     def redrive(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -270,7 +413,8 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     state.parent.mkdir(parents=True)
     state.write_text(json.dumps({"pid": _ended_process(), "storageUrl": "http://127.0.0.1:1", "outputs": {}}))
     assert "no local cloud runs here" in redrive().stderr
-    assert redrive("--older-than", "soon").returncode == 2
+    for minutes in ("soon", "99999999999999"):
+        assert redrive("--older-than", minutes).returncode == 2
 
 
 def test_a_deployed_stack_is_asked_for_its_outputs(tmp_path: Path) -> None:
