@@ -121,7 +121,7 @@ class Reviewing:
             while free and len(claimed) < wanted.count:
                 tried = free[: wanted.count - len(claimed)]
                 free = free[len(tried) :]
-                claimed += filter(None, self._pool.map(partial(self._claim, reviewer), tried))
+                claimed += filter(None, self._pool.map(partial(self._claim, reviewer, cursor), tried))
                 held.update(stored.id.key for stored in tried)
                 if free:
                     cursor = _Cursor(cursor.skipped_too, tried[-1].name)
@@ -158,11 +158,18 @@ class Reviewing:
         # A page that was loaded again gets its own pictures back.
         return hold is None or (stored.decision is None and _is_by(hold, reviewer))
 
-    def _claim(self, reviewer: Reviewer, stored: StoredPicture) -> StoredPicture | None:
-        try:
-            return self._patch(stored.id, stored.metageneration, {**self._claim_for(reviewer), **picture.NO_DECISION})
-        except (NotFound, PreconditionFailed):
-            return None  # another was faster
+    def _claim(self, reviewer: Reviewer, cursor: _Cursor, found: StoredPicture) -> StoredPicture | None:
+        claim = {**self._claim_for(reviewer), **picture.NO_DECISION}
+        stored: StoredPicture | None = found
+        for _ in range(_ATTEMPTS):
+            if stored is None or not self._is_free(stored, reviewer, cursor):
+                break
+            try:
+                return self._patch(stored.id, stored.metageneration, claim)
+            except (NotFound, PreconditionFailed):
+                # Another was faster, or this page was: one that is loaded again lets go of its pictures meanwhile.
+                stored = self._read(stored.id)
+        return None
 
     def _claim_for(self, reviewer: Reviewer) -> dict[str, str | None]:
         until = self._now() + CLAIM_TIME
@@ -212,12 +219,15 @@ class Reviewing:
             lost=[outcome for outcome in outcomes if isinstance(outcome, api.LostClaim)],
         )
 
-    def release(self, reviewer: Reviewer, pictures: Iterable[api.ClaimedPicture]) -> None:
-        """End the claims; those that the page has lost already are passed over."""
+    def release(self, pictures: Iterable[api.ClaimedPicture]) -> None:
+        """End the claims; those that have changed are passed over.
+
+        A page that is loaded again can have claimed its pictures anew before the old one's farewell arrives: these stay.
+        """
 
         def release_one(held: api.ClaimedPicture) -> None:
-            with suppress(problems.ProblemError):
-                self._change(reviewer, PictureId.parse(held.id), int(held.claim), picture.NO_CLAIM)
+            with suppress(problems.ProblemError, NotFound, PreconditionFailed):
+                self._patch(PictureId.parse(held.id), int(held.claim), picture.NO_CLAIM)
 
         list(self._pool.map(release_one, pictures))
 

@@ -125,7 +125,12 @@ def renew_claims(claims: api.ClaimsRequest, reviewer: TheReviewer, reviewing: Th
     return reviewing.renew(reviewer, claims.pictures)
 
 
-@router.post("/claims/release", operation_id="releaseClaims", status_code=status.HTTP_204_NO_CONTENT)
-def release_claims(claims: api.ClaimsRequest, reviewer: TheReviewer, reviewing: TheReviewing) -> None:
+@router.post(
+    "/claims/release",
+    operation_id="releaseClaims",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[Depends(_reviewer)],
+)
+def release_claims(claims: api.ClaimsRequest, reviewing: TheReviewing) -> None:
     """Let others have the pictures: the page is being left."""
-    reviewing.release(reviewer, claims.pictures)
+    reviewing.release(claims.pictures)

@@ -145,6 +145,24 @@ def test_released_pictures_are_free_at_once(line: Line) -> None:
     assert anna.pictures(2) == []
 
 
+def test_a_page_loaded_again_keeps_its_pictures_though_the_old_one_lets_go_late(line: Line) -> None:
+    line.put(*"ab")
+    anna = line.page()
+    before = anna.pictures(2)
+    assert names(anna.pictures(2)) == ["a", "b"]
+    assert anna.release(*before).status_code == 204
+    assert line.page(BERT, "page-of-bert").pictures(2) == []
+
+
+def test_a_page_loaded_again_gets_its_pictures_though_the_old_one_lets_go_meanwhile(line: Line) -> None:
+    line.put(*"ab")
+    anna = line.page()
+    before = anna.pictures(2)
+    line.gate.before["storage.objects.update"] = lambda: anna.release(*before) and None
+    assert names(anna.pictures(2)) == ["a", "b"]
+    assert line.page(BERT, "page-of-bert").pictures(2) == []
+
+
 def test_a_skipped_picture_comes_after_all_others(line: Line) -> None:
     line.put(*"abc")
     anna = line.page()
