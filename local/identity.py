@@ -4,10 +4,13 @@ The local cloud has no access tokens. Each part is given endpoints under `/as/<i
 a request tells whose it is. A request without the prefix comes from the engineer at the machine.
 """
 
-from typing import cast
+from typing import Final, cast
 from urllib.parse import quote, unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+NOBODY: Final = "-"
+"""To whom nothing is granted: in addresses that are handed to whoever reads them, which then say nothing of who asks."""
 
 _PREFIX = b"/as/"
 _IDENTITY = "local.identity"
@@ -29,7 +32,8 @@ def as_identity(url: str, identity: str | None) -> str:
 class IdentityMiddleware:
     """Takes `/as/<identity>` off the path and keeps it for :func:`identity_of` and :func:`base_url`.
 
-    The application behind it sees the paths of the real service, in `path` and in `raw_path`.
+    The application behind it sees the paths of the real service, in `path` and in `raw_path`. Who has been told once is not
+    asked again: behind another one it does nothing, or the rest of a path could name somebody else.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -39,7 +43,7 @@ class IdentityMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         raw_path = scope.get("raw_path", b"")
-        if scope["type"] == "http" and raw_path.startswith(_PREFIX):
+        if scope["type"] == "http" and _IDENTITY not in scope and raw_path.startswith(_PREFIX):
             identity, slash, rest = raw_path.removeprefix(_PREFIX).partition(b"/")
             raw_path = slash + rest or b"/"
             scope = {

@@ -91,6 +91,7 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
             "resourcemanager.projects.list",
         }
     ),
+    "roles/iam.serviceAccountOpenIdTokenCreator": frozenset({SIGN_PUSH}),
     "roles/iap.httpsResourceAccessor": frozenset(
         {
             "iap.webServiceVersions.accessViaIAP",

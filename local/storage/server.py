@@ -27,7 +27,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.gate import ApiError, Call, Gate, RequestLog
-from local.identity import IdentityMiddleware, base_url, identity_of, server_url
+from local.identity import NOBODY, IdentityMiddleware, base_url, identity_of, identity_path, server_url
 from local.storage import resources
 from local.storage.multipart import MultipartReader
 from local.storage.resources import Resource
@@ -272,7 +272,8 @@ class _StorageApi:
         """Publish what happened to whoever asked to be notified."""
         if self._publish is None:
             return
-        base = server_url(ask.request.scope)
+        # Whoever reads the message is neither who changed the object nor the engineer.
+        base = server_url(ask.request.scope) + identity_path(NOBODY)
         for event in events:
             for identifier, config in self._store.notifications(event.object.bucket).items():
                 if event.kind not in config.get("event_types", [event.kind]):

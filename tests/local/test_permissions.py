@@ -1,6 +1,7 @@
 """A service account may do exactly what bindings grant, and the answer to everything else is Google's 403."""
 
 import http.server
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,11 +16,12 @@ from google.cloud import storage
 from google.pubsub_v1 import PublisherClient, PubsubMessage
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from local.front import Front
 from local.gate import Call, RequestLog
 from local.http import serve
-from local.identity import IdentityMiddleware, as_identity, identity_path
+from local.identity import NOBODY, IdentityMiddleware, as_identity, identity_path
 from local.models.registry import ModelRegistry
 from local.models.vertex import prediction_routes
 from local.permissions import (
@@ -70,6 +72,7 @@ class Cloud:
     gate: PermissionGate
     calls: RequestLog
     url: str
+    announced: list[bytes]
 
     def grant(self, role: str, kind: str, resource: str, *, condition: str | None = None) -> Binding:
         self.permissions.grant(granted := binding(role, kind, resource, condition=condition))
@@ -90,11 +93,15 @@ class Cloud:
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     """Two buckets, `pictures` with `a.jpg` in it and `others`; nothing is granted."""
-    permissions, calls, signers = Permissions(PROJECT), RequestLog(), Signers([PART])
+    permissions, calls, signers, announced = Permissions(PROJECT), RequestLog(), Signers([PART]), list[bytes]()
     with ObjectStore(tmp_path) as store:
         gate = PermissionGate(permissions, calls, exists=store.exists)
-        with serve(storage_app(store, gate=gate, signers=signers)) as server:
-            cloud = Cloud(permissions, gate, calls, server.url)
+        buckets = storage_app(
+            store, gate=gate, publish=lambda _topic, data, _attributes: announced.append(data), signers=signers
+        )
+        # As the whole cloud has it: behind one more that says who asks.
+        with serve(IdentityMiddleware(Starlette(routes=[Mount("/", buckets)]))) as server:
+            cloud = Cloud(permissions, gate, calls, server.url, announced)
             engineer = cloud.client(None)
             for name in ("pictures", "others"):
                 engineer.create_bucket(name).blob("a.jpg").upload_from_string(b"a", content_type="image/jpeg")
@@ -182,6 +189,26 @@ def test_the_engineer_may_do_everything(cloud: Cloud):
     assert cloud.permissions.refusals == []
 
 
+def test_an_address_cannot_name_a_second_caller_after_the_first(cloud: Cloud):
+    other = "other@factory.iam.gserviceaccount.com"
+    cloud.permissions.grant(binding("storage.objectViewer", "bucket", "pictures", to=other))
+    path = "/storage/v1/b/pictures/o/a.jpg"
+    assert httpx.get(cloud.url + identity_path(other) + path).is_success
+    assert not httpx.get(cloud.url + identity_path(PART) + identity_path(other) + path).is_success
+    assert {call.identity for call in cloud.calls.calls} == {other}
+
+
+def test_the_links_of_an_announcement_give_nobodys_rights(cloud: Cloud):
+    pictures = cloud.client(None).bucket("pictures")
+    pictures.notification("news", topic_project=PROJECT, payload_format="JSON_API_V1").create()
+    create(pictures)
+    cloud.grant("storage.objectViewer", "bucket", "pictures")
+    (message,) = cloud.announced
+    links = [json.loads(message)[link] for link in ("mediaLink", "selfLink")]
+    assert [httpx.get(link).status_code for link in links] == [403, 403]
+    assert {refusal.identity for refusal in cloud.permissions.refusals} == {NOBODY}
+
+
 def test_a_copy_needs_the_source_and_the_destination(cloud: Cloud):
     source, destination = cloud.bucket().blob("a.jpg"), cloud.bucket("others").blob("new.jpg")
     grants = [("storage.objectViewer", "pictures"), ("storage.objectCreator", "others")]
@@ -255,6 +282,8 @@ def test_a_link_is_as_good_as_the_rights_of_who_signed_it_and_signing_is_a_right
     other = cloud.grant("iam.serviceAccountTokenCreator", "service account", f"projects/p/serviceAccounts/x{PART}")
     assert httpx.post(sign, json={"payload": ""}).status_code == 403
     cloud.permissions.revoke(other)
+    cloud.grant("iam.serviceAccountOpenIdTokenCreator", "service account", f"projects/{PROJECT}/serviceAccounts/{PART}")
+    assert httpx.post(sign, json={"payload": ""}).status_code == 403, "an ID token is no signature"
     cloud.grant("iam.serviceAccountTokenCreator", "service account", f"projects/{PROJECT}/serviceAccounts/{PART}")
     assert httpx.post(sign, json={"payload": ""}).is_success
 
@@ -332,7 +361,7 @@ def test_a_push_is_refused_without_the_invoker_and_without_a_token_and_passed_on
 ):
     address = front.open("sorter", resource=SERVICE, port=function, seconds=5)
     invoker = binding("run.invoker", "service", "sorter")
-    signer = binding("iam.serviceAccountTokenCreator", "service account", PART, to=AGENT)
+    signer = binding("iam.serviceAccountOpenIdTokenCreator", "service account", PART, to=AGENT)
     body = bytes(range(256))
 
     def push(to: str) -> httpx.Response:
