@@ -31,12 +31,13 @@ class PushIdentity(Part):
             display_name="Inspection: pushes images and predictions to the functions",
             opts=self.child(),
         )
-        # Only for projects that used Pub/Sub before April 2021: since then its agent may sign without being told
-        # (https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions). On this one account, it does no harm.
+        # Only for projects whose Pub/Sub agent was made on or before April 8, 2021: a later one may sign without being told
+        # (https://cloud.google.com/run/docs/tutorials/pubsub). Google names Token Creator there; a push bears an ID token,
+        # which asks for getOpenIdToken alone, and this role has nothing else.
         serviceaccount.IAMMember(
             f"{name}-signer",
             service_account_id=self.account.name,
-            role="roles/iam.serviceAccountTokenCreator",
+            role="roles/iam.serviceAccountOpenIdTokenCreator",
             member=pubsub_agent,
             opts=self.child(),
         )

@@ -223,7 +223,7 @@ def test_every_grant_is_one_of_these(line: Inventory):
         (f"{NAME}-predictions", "roles/pubsub.subscriber", PUBSUB_AGENT),
         (
             f"projects/{PROJECT}/serviceAccounts/{account('push').partition(':')[2]}",
-            "roles/iam.serviceAccountTokenCreator",
+            "roles/iam.serviceAccountOpenIdTokenCreator",
             PUBSUB_AGENT,
         ),
     }

@@ -201,7 +201,7 @@ def front(pushed: Pushed) -> Generator[Front]:
     permissions = Permissions("factory")
     for name, kind, resource, role, member in (
         ("invoker", "service", "f", "roles/run.invoker", PUSHER),
-        ("signer", "service account", PUSHER, "roles/iam.serviceAccountTokenCreator", AGENT),
+        ("signer", "service account", PUSHER, "roles/iam.serviceAccountOpenIdTokenCreator", AGENT),
     ):
         permissions.grant(
             Binding(name=name, kind=kind, resource=resource, role=role, member=f"serviceAccount:{member}")
