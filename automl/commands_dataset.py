@@ -19,7 +19,7 @@ from automl.dataset_sources import Folders, bucket_pictures, decided_pictures, l
 from automl.import_file import Format, write
 from automl.split import Set, Shares
 from inspection.command.progress import counting
-from inspection.command.transfer import TransferError, print_uploaded, split_uri, storage_client, upload
+from inspection.command.transfer import TransferError, is_unicode, print_uploaded, split_uri, storage_client, upload
 
 dataset_app = typer.Typer(no_args_is_help=True, help="Labelled pictures to an import file, ready to train on.")
 
@@ -181,6 +181,8 @@ def _labels_by_folder(pairs: list[str]) -> dict[str, str]:
         label, equals, folder = pair.partition("=")
         if not (label and equals and folder.strip("/")):
             raise typer.BadParameter(f"{pair!r} is not LABEL=FOLDER, as in Defect=def_front", param_hint="--label")
+        if not is_unicode(pair):
+            raise typer.BadParameter(f"{pair!r} is not in UTF-8", param_hint="--label")
         if labels.setdefault(folder, label) != label:
             raise typer.BadParameter(
                 f"the folder {folder!r} cannot be both {labels[folder]!r} and {label!r}", param_hint="--label"

@@ -40,6 +40,9 @@ _LISTED_FIELDS = "items(name,size,md5Hash,crc32c,contentType,metadata),nextPageT
 _CHUNK = 1 << 20
 
 NOT_AN_IMAGE = f"not an image that a model can be trained on ({', '.join(_PILLOW_FORMATS)})"
+NO_FILE = (
+    "neither a file nor a folder, but a link to a folder or to nothing, or a device: put the pictures there themselves"
+)
 NO_LABEL = "in no folder that could be its label"
 LEFT_OUT = "left out: in no folder that --label names"
 BAD_NAME = "a name that no object in Cloud Storage can have: rename the file"
@@ -109,7 +112,9 @@ def local_pictures(
 
     `prefix` is what will stand before the names in the bucket. What is no picture goes into the report.
     """
-    for path in _files(root):
+    for path in _files(
+        root, left_out=lambda path: report.problems.add(NO_FILE, Path(path).relative_to(root).as_posix())
+    ):
         name = path.relative_to(root).as_posix()
         progress()
         placed = _place(name, folders, report)
@@ -183,16 +188,18 @@ class _UnusablePictureError(Exception):
         self.kind = kind
 
 
-def _files(root: Path) -> Generator[Path, None, None]:
+def _files(root: Path, left_out: Callable[[str], None]) -> Generator[Path, None, None]:
     """Every file below, unsorted: a folder of a million is read as a stream."""
     with os.scandir(root) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name.lower() in _FILES_OF_DESKTOPS:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path))
+                yield from _files(Path(entry.path), left_out)
             elif entry.is_file():
                 yield Path(entry.path)
+            else:
+                left_out(entry.path)
 
 
 def _read(path: Path) -> str:

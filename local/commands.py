@@ -52,11 +52,15 @@ def demo(
 ) -> None:
     """Send pictures through the whole line, wait until each has landed, show where, and stop.
 
-    Exit code 0: every picture landed. 1: one is missing, or something did not start.
+    Exit code 0: every picture landed. 1: one is missing or was left out, or something did not start.
     2: there is nothing to send. 130: it was stopped before it could tell.
     """
-    if images and not any(path.is_file() for path in images.rglob("*")):
-        raise typer.BadParameter(f"there is no file in {images}", param_hint="--images")
+    if images is not None:
+        from inspection.command.files import files_below
+
+        left_out: list[str] = []
+        if next(files_below(images, left_out.append), None) is None:
+            raise typer.BadParameter("\n".join([f"there is no file in {images}", *left_out]), param_hint="--images")
     console = Console()
     HOME.mkdir(exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="demo-", dir=HOME))

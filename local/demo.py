@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from inspection.command.files import files_below
 from inspection.command.transfer import print_uploaded, upload
 from inspection.labels import HUMAN_DECIDED
 from inspection.layout import DECIDED_AT, SOURCE
@@ -39,7 +40,10 @@ def run_demo(cloud: LocalCloud, console: Console, *, images: Path | None, count:
         if images is None:
             images = write_samples(Path(folder), count, seed)
             truth = read_truth(Path(folder) / TRUTH_FILE)
-        files = {path.relative_to(images).as_posix(): path for path in sorted(images.rglob("*")) if path.is_file()}
+        left_out: list[str] = []
+        files = {path.relative_to(images).as_posix(): path for path in files_below(images, left_out.append)}
+        for line in left_out:
+            console.print(f"[red]left out:[/red] {escape(line)}", highlight=False, soft_wrap=True)
         started = time.monotonic()
         bucket = cloud.storage_client().bucket(cloud.inbound_bucket)
         print_uploaded(upload(((path, name) for name, path in files.items()), bucket), console)
@@ -60,7 +64,7 @@ def run_demo(cloud: LocalCloud, console: Console, *, images: Path | None, count:
         console.print(f"[red]missing:[/red] {escape(name)}", highlight=False)
     if missing:
         console.print(f"What the functions logged:\n{cloud.logs()}", markup=False, highlight=False)
-    return not missing and show_decision(cloud, console)
+    return not (missing or left_out) and show_decision(cloud, console)
 
 
 def show_decision(cloud: LocalCloud, console: Console) -> bool:

@@ -1,5 +1,6 @@
 """The `inspection` command. Not deployed; hands over to the parts, whose heavy imports wait until they are needed."""
 
+import io
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -14,19 +15,29 @@ app = typer.Typer(
 )
 
 
+def _path(text: str) -> Path:
+    """An empty text would be the working directory, and is rather a script's empty variable."""
+    if not text:
+        raise typer.BadParameter("'' is no name of a file or folder; the working directory is '.'")
+    return Path(text)
+
+
 @app.command(
     epilog="Examples: inspection send part1.jpg 'part #7.png'; inspection send pictures/ --stack dev; "
     "inspection send *.jpg --to gs://my-inbound-bucket/line1"
 )
 def send(
-    files: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    files: Annotated[
+        list[Path], typer.Argument(parser=_path, metavar="FILE|FOLDER", help="Pictures, or folders of them.")
+    ],
     stack: Annotated[str | None, typer.Option(help="Send to the inbound bucket of this deployed Pulumi stack.")] = None,
     to: Annotated[str | None, typer.Option(help="Send to this bucket: gs://BUCKET or gs://BUCKET/FOLDER.")] = None,
     at_once: Annotated[int, typer.Option(help="Uploads at the same time.", min=1, max=10)] = 8,
 ) -> None:
     """Send pictures to the local cloud that runs here, or to a deployed stack.
 
-    Exit code 0: all are there. 1: at least one is not. 2: the command was given wrongly.
+    Whatever lies in a folder and is left out is named: linked folders, what cannot be read, what is no file.
+    Exit code 0: all are there. 1: at least one is not, or was left out. 2: the command was given wrongly.
     """
     from inspection.command.send import run
 
@@ -71,6 +82,9 @@ def redrive(
 
 def main() -> None:
     """Run the command line."""
+    # A name that the output's encoding lacks is shown with escapes, as standard error does, and ends nothing.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         # Here, as the parts use modules of this package.
         from automl.commands import dataset_app, model_app

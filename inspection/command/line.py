@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inspection.command.transfer import TransferError
+import typer
+
+from inspection.command.transfer import TransferError, split_uri
 
 LOCAL_STATE = Path(".local/cloud/state.json")
 """Written by a local cloud (`make local`) when it is ready."""
@@ -26,18 +28,23 @@ def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
 
     Raises:
         TransferError: there are none.
+        typer.BadParameter: the stack has no name. (A script's variable may be empty; that does not mean the local cloud.)
     """
-    return _of_stack(stack, otherwise) if stack else _of_local_cloud(otherwise)
+    if stack is None:
+        return _of_local_cloud(otherwise)
+    if not stack.strip():
+        raise typer.BadParameter(f"{stack!r} is no name of a stack", param_hint="--stack")
+    return _of_stack(stack, otherwise)
 
 
 def _is_held(lock: Path) -> bool:
     try:
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     return False
 
 
@@ -49,9 +56,13 @@ def _of_stack(stack: str, otherwise: str) -> Mapping[str, Any]:
     )
     if asked.returncode:
         raise TransferError(f"pulumi knows no outputs of stack {stack!r}: {asked.stderr.strip()}")
-    outputs: Mapping[str, Any] = json.loads(asked.stdout)
-    if "inboundBucket" not in outputs:
-        raise TransferError(f"stack {stack!r} has no output inboundBucket: deploy it first (`pulumi up`){otherwise}")
+    try:
+        outputs: Mapping[str, Any] = json.loads(asked.stdout)
+        split_uri(outputs["inboundBucket"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise TransferError(
+            f"stack {stack!r} has no output inboundBucket that is a bucket: deploy it first (`pulumi up`){otherwise}"
+        ) from None
     return outputs
 
 
@@ -70,4 +81,5 @@ def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
         )
     os.environ["STORAGE_EMULATOR_HOST"] = state["storageUrl"]
     os.environ["PUBSUB_EMULATOR_HOST"] = state["pubsubAddress"]
+    os.environ["LOGGING_EMULATOR_HOST"] = state["loggingUrl"]
     return state["outputs"]

@@ -1,13 +1,15 @@
 """`inspection send`: pictures into an inbound bucket, as a camera would put them there."""
 
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import typer
 
+from inspection.command.files import files_below
 from inspection.command.line import outputs_of
 from inspection.command.progress import counting
-from inspection.command.transfer import TransferError, print_uploaded, split_uri, storage_client, upload
+from inspection.command.transfer import TransferError, is_unicode, print_uploaded, split_uri, storage_client, upload
 
 
 def send(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: int) -> int:
@@ -21,42 +23,72 @@ def send(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: i
 
     Raises:
         TransferError: there is nothing to send, or nowhere to send it.
+        typer.BadParameter: the options do not say where.
     """
-    bucket, prefix = split_uri(to or outputs_of(stack, otherwise=", or the bucket: --to gs://BUCKET")["inboundBucket"])
-    named = [(path, f"{prefix.rstrip('/')}/{name}" if prefix else name) for path, name in _named(files)]
+    bucket, prefix = _where(stack, to)
+    left_out: list[str] = []
+    named = [
+        (path, f"{prefix.rstrip('/')}/{name}" if prefix else name) for path, name in _named(files, left_out.append)
+    ]
+    for line in left_out:
+        typer.secho(f"Left out: {line}", err=True)
     if not named:
         raise TransferError("there is no file in what was given")
     with counting(f"Sending to gs://{bucket}", len(named)) as progress:
         uploaded = upload(named, storage_client().bucket(bucket), at_once=at_once, progress=progress)
     print_uploaded(uploaded)
-    return uploaded.exit_code
+    return 1 if left_out else uploaded.exit_code
 
 
-def _named(files: Sequence[Path]) -> list[tuple[Path, str]]:
+def _where(stack: str | None, to: str | None) -> tuple[str, str]:
+    if to is None:
+        return split_uri(outputs_of(stack, otherwise=", or the bucket: --to gs://BUCKET")["inboundBucket"])
+    if stack is not None:
+        raise typer.BadParameter("either --stack or --to says where the pictures go, not both", param_hint="--to")
+    try:
+        return split_uri(to)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--to") from None
+
+
+def _named(files: Sequence[Path], left_out: Callable[[str], None]) -> list[tuple[Path, str]]:
     named: list[tuple[Path, str]] = []
-    for given in files:
-        if given.is_dir():
-            inside = sorted(path for path in given.rglob("*") if path.is_file())
-            named += [(path, f"{given.resolve().name}/{path.relative_to(given).as_posix()}") for path in inside]
-        elif given.is_file():
-            named.append((given, given.name))
-        else:
-            raise TransferError(f"{str(given)!r} is no file and no folder")
     by_name: dict[str, Path] = {}
-    for path, name in named:
+    for path, name in _found(files, left_out):
+        if not is_unicode(name):
+            left_out(f"{path}: a name that is not in UTF-8, as every object's is; rename it")
+            continue
         if by_name.setdefault(name, path) != path:
             raise TransferError(
                 f"{by_name[name]} and {path} would both be called {name!r} in the bucket: send their folders instead, "
                 "or one after the other with --to gs://BUCKET/FOLDER"
             )
+        named.append((path, name))
     return named
 
 
+def _found(files: Sequence[Path], left_out: Callable[[str], None]) -> Iterator[tuple[Path, str]]:
+    """Each file, and its name in the bucket."""
+    for given in files:
+        try:
+            kind = given.stat().st_mode
+        except OSError as error:
+            raise TransferError(f"{given}: {error.strerror}") from error
+        if stat.S_ISDIR(kind):
+            name = given.resolve().name
+            for path in files_below(given, left_out):
+                yield path, f"{name}/{path.relative_to(given).as_posix()}".lstrip("/")
+        elif stat.S_ISREG(kind):
+            yield given, given.name
+        else:
+            raise TransferError(f"{str(given)!r} is no file and no folder")
+
+
 def run(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: int) -> None:
-    """:func:`send` for the command line: a mistake becomes a line of text and exit code 1 or 2."""
+    """:func:`send` for the command line: a mistake becomes a line of text and exit code 1, or 2 where it is the line's."""
     try:
         code = send(files, stack=stack, to=to, at_once=at_once)
-    except (TransferError, ValueError) as error:
+    except TransferError as error:
         typer.secho(f"Error: {error}", err=True)
-        code = 1 if isinstance(error, TransferError) else 2
+        code = 1
     raise typer.Exit(code)

@@ -11,6 +11,7 @@ The client finds Google's credentials by itself, and goes to another server wher
 
 import base64
 import mimetypes
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ _HOPELESS = (
 """What would happen to every other file too; a busy or lost network only after a minute of retries."""
 
 _SCHEME = "gs://"
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+"""63 characters, or 222 where dots divide them (https://cloud.google.com/storage/docs/buckets#naming)."""
 
 
 class TransferError(Exception):
@@ -63,6 +66,11 @@ class Uploaded:
         return 1 if self.failed else 0
 
 
+def is_unicode(name: str) -> bool:
+    """Whether a name can be an object's. What a shell or a disk says in other than UTF-8 has lone surrogates in Python."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """`gs://bucket/some/prefix` as (`bucket`, `some/prefix`); the prefix may be empty.
 
@@ -70,8 +78,11 @@ def split_uri(uri: str) -> tuple[str, str]:
         ValueError: it is no such address.
     """
     bucket, _, name = uri.removeprefix(_SCHEME).partition("/")
-    if not uri.startswith(_SCHEME) or not bucket:
-        raise ValueError(f"{uri!r} is no bucket: give gs://BUCKET or gs://BUCKET/PREFIX")
+    if not uri.startswith(_SCHEME) or not _BUCKET_NAME.fullmatch(bucket) or ".." in bucket or not is_unicode(name):
+        raise ValueError(
+            f"{uri!r} is no bucket: give gs://BUCKET or gs://BUCKET/PREFIX, where BUCKET is 3 to 222 lower-case letters, "
+            "digits, '-', '_' or '.', beginning and ending with a letter or digit, and PREFIX is in UTF-8"
+        )
     return bucket, name
 
 

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,20 @@ def test_everything_wrong_is_listed_at_once(cloud: Cloud, run: Run, tmp_path: Pa
     assert not cloud.names(bucket)
 
 
+def test_what_is_no_file_in_a_folder_is_told(cloud: Cloud, run: Run, casting_data: Path, tmp_path: Path):
+    bucket = cloud.bucket("bucket")
+    draw(tmp_path / "elsewhere" / "1.png", "elsewhere")
+    (casting_data / "train" / "ok_front" / "more").symlink_to(tmp_path / "elsewhere")
+    (casting_data / "train" / "ok_front" / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(casting_data / "train" / "def_front" / "pipe.png")
+    result = run("dataset", "prepare", casting_data, "--upload-to", "gs://bucket", "--out", tmp_path / "out.csv")
+    assert result.exit_code == 1
+    assert "Problem: neither a file nor a folder" in result.stderr
+    for name in ("train/ok_front/more", "train/ok_front/gone.png", "train/def_front/pipe.png"):
+        assert f"  {name}\n" in result.stderr
+    assert not cloud.names(bucket)
+
+
 def test_a_bucket_is_checked_by_its_listing(cloud: Cloud, run: Run, tmp_path: Path):
     bucket = cloud.bucket("bucket")
     for i in range(10):
@@ -224,17 +239,20 @@ def test_folders_that_no_label_names_are_left_out_and_told(cloud: Cloud, run: Ru
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("nowhere", "--upload-to", "gs://b", "--out", "o.csv"), "no folder"),
+        (("nowhere", "--upload-to", "gs://bucket", "--out", "o.csv"), "no folder"),
         ((".", "--out", "o.csv"), "say where they go"),
         ((".", "--upload-to", "b", "--out", "o.csv"), "is no bucket"),
-        (("gs://b", "--upload-to", "gs://c", "--out", "o.csv"), "in a bucket already"),
+        (("gs://bucket", "--upload-to", "gs://other", "--out", "o.csv"), "in a bucket already"),
         (("gs://", "--out", "o.csv"), "is no bucket"),
-        (("gs://b", "--out", "nowhere/o.csv"), "not a file in a folder that exists"),
-        (("gs://b", "--out", "gs://b"), "names no object"),
-        (("gs://b", "--out", "o.csv", "--label", "Defect"), "is not LABEL=FOLDER"),
-        (("gs://b", "--out", "o.csv", "--label", "a=x", "--label", "b=x"), "cannot be both"),
-        (("gs://b", "--out", "o.csv", "--validation", "0.6", "--test", "0.5"), "leave something for training"),
-        (("gs://b", "--out", "o.csv", "--test", "2"), "less than or equal to 1"),
+        (("gs://bucket", "--out", "nowhere/o.csv"), "not a file in a folder that exists"),
+        (("gs://bucket", "--out", "gs://bucket"), "names no object"),
+        (("gs://bucket", "--out", "o.csv", "--label", "Defect"), "is not LABEL=FOLDER"),
+        (("gs://bucket", "--out", "o.csv", "--label", "a=x", "--label", "b=x"), "cannot be both"),
+        (("gs://bucket", "--out", "o.csv", "--label", "a\udcff=x"), "not in UTF-8"),
+        (("gs://bucket", "--out", "gs://bucket/\udcff.csv"), "is no bucket"),
+        (("gs://..", "--out", "o.csv"), "is no bucket"),
+        (("gs://bucket", "--out", "o.csv", "--validation", "0.6", "--test", "0.5"), "leave something for training"),
+        (("gs://bucket", "--out", "o.csv", "--test", "2"), "less than or equal to 1"),
     ],
 )
 def test_wrong_usage(run: Run, words: tuple[str, ...], told: str):

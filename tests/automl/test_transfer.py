@@ -118,15 +118,31 @@ def test_without_credentials_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch,
         storage_client()
 
 
-@pytest.mark.parametrize("text", ["bucket", "gs://", "gs:///name", "s3://bucket", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bucket",
+        "gs://",
+        "gs:///name",
+        "s3://bucket",
+        "",
+        "gs://..",
+        "gs://a..b",
+        "gs://B",
+        "gs://ab",
+        "gs://a b/c",
+        "gs://b\n",
+        "gs://x?y=z",
+    ],
+)
 def test_what_is_no_bucket(text: str):
     with pytest.raises(ValueError, match="gs://BUCKET"):
         split_uri(text)
 
 
 def test_addresses():
-    assert split_uri("gs://b") == ("b", "")
-    assert split_uri("gs://b/a/c.jpg") == ("b", "a/c.jpg")
+    assert split_uri("gs://bucket") == ("bucket", "")
+    assert split_uri("gs://b.example.com/a/c.jpg") == ("b.example.com", "a/c.jpg")
 
 
 def test_progress_without_a_terminal_is_one_plain_line(capsys: pytest.CaptureFixture[str]):
