@@ -15,6 +15,8 @@ from inspection.routing import Thresholds
 
 DEFAULT_COMMON = 0.8
 _GOOD = "ok"
+_MOST = 1e12
+"""In any currency, and of seconds: sums of products of more would be infinite."""
 
 
 def thresholds(
@@ -25,10 +27,14 @@ def thresholds(
             metavar="EVALUATION.json", exists=True, dir_okay=False, help="From `inspection model evaluate`."
         ),
     ],
-    escaped_defect: Annotated[float, typer.Option(min=0, help="What a defect costs that is taken for good.")],
-    false_reject: Annotated[float, typer.Option(min=0, help="What a good part costs that is taken for a defect.")],
-    reviewer_minute: Annotated[float, typer.Option(min=0, help="What a minute of a reviewer costs.")],
-    seconds: Annotated[float, typer.Option(min=0, help="What a reviewer needs for a picture.")] = 5,
+    escaped_defect: Annotated[
+        float, typer.Option(min=0, max=_MOST, help="What a defect costs that is taken for good.")
+    ],
+    false_reject: Annotated[
+        float, typer.Option(min=0, max=_MOST, help="What a good part costs that is taken for a defect.")
+    ],
+    reviewer_minute: Annotated[float, typer.Option(min=0, max=_MOST, help="What a minute of a reviewer costs.")],
+    seconds: Annotated[float, typer.Option(min=0, max=_MOST, help="What a reviewer needs for a picture.")] = 5,
     defect: Annotated[
         list[str] | None,
         typer.Option(metavar="LABEL", help="A label that means a defect; again for each. Default: all but 'ok'."),

@@ -43,7 +43,7 @@ def survey(file: str) -> Survey:
     """Read a whole import file, `gs://` or a local one; a million lines in constant memory.
 
     Raises:
-        MalformedImportFileError: a line is none.
+        MalformedImportFileError: a line is none, or the file's name.
         OSError, GoogleAPIError: the file cannot be read.
     """
     result = Survey()
@@ -64,7 +64,7 @@ def pictures(file: str, wanted: Set | None) -> Iterator[Row]:
     """The lines of one set, in the order of the file; None: all lines.
 
     Raises:
-        MalformedImportFileError: a line is none.
+        MalformedImportFileError: a line is none, or the file's name.
         OSError, GoogleAPIError: the file cannot be read.
     """
     return (row for row, _, _ in _rows(file) if wanted in {None, row.set})
@@ -83,13 +83,23 @@ def _rows(file: str) -> Iterator[tuple[Row, Format, bool | None]]:
 @contextmanager
 def _lines(file: str) -> Generator[Iterator[str], None, None]:
     if file.startswith(_GS):
-        bucket, name = split_uri(file)
+        bucket, name = _object(file)
         blob = storage_client().bucket(bucket).blob(name)
         with io.TextIOWrapper(cast("BinaryIO", blob.open("rb")), encoding="utf-8-sig", newline="") as text:
             yield _decoded(file, text)
     else:
         with Path(file).open(encoding="utf-8-sig", newline="") as text:
             yield _decoded(file, text)
+
+
+def _object(uri: str) -> tuple[str, str]:
+    try:
+        bucket, name = split_uri(uri)
+    except ValueError as error:
+        raise MalformedImportFileError(str(error)) from None
+    if not name or name.endswith("/"):
+        raise MalformedImportFileError(f"{uri!r} names no import file: give gs://BUCKET/FILE")
+    return bucket, name
 
 
 def _decoded(file: str, text: Iterable[str]) -> Iterator[str]:
@@ -136,7 +146,7 @@ def _read_jsonl(file: str, lines: Iterator[str]) -> Iterator[tuple[Row, Format, 
                 labels=tuple(str(annotation["displayName"]) for annotation in annotations),
                 set=Set(used_for) if used_for else None,
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise MalformedImportFileError(
                 f"{file} line {number}: {line.strip()[:200]!r} is no line of Vertex AI's JSON Lines "
                 f"({type(error).__name__}: {error})"

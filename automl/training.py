@@ -98,7 +98,7 @@ def load(name: str, project: str) -> Training | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotBegunError(f"{file} does not tell of a training ({error}): delete it if nothing is running") from error
 
 

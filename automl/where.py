@@ -33,8 +33,10 @@ def project(given: str | None) -> str:
     """The project to speak to, after the clients were pointed to the local cloud if none is given.
 
     Raises:
-        NowhereError: no project is given and no local cloud runs here.
+        NowhereError: no project is given and no local cloud runs here, or one without a name is.
     """
+    if given is not None and not given.strip():
+        raise NowhereError(f"{given!r} is no project: give --project PROJECT, or leave it out for the local cloud")
     found = given or prefer_local_cloud() or os.environ.get(PROJECT)
     if not found:
         raise NowhereError(

@@ -124,6 +124,10 @@ def test_a_budget_that_the_service_does_not_allow_is_refused(bucket: storage.Buc
         (["local.csv", "--name", "x"], 2, "reads import files from a bucket"),
         (["--name", "x"], 2, "give an import file"),
         (["gs://no-such-bucket/x.csv", "--name", "x"], 1, "no-such-bucket"),
+        (["gs://../x.csv", "--name", "x"], 1, "'gs://../x.csv' is no bucket"),
+        (["gs://no-such-bucket", "--name", "x"], 1, "'gs://no-such-bucket' names no import file"),
+        (["gs://no-such-bucket/folder/", "--name", "x"], 1, "names no import file"),
+        (["{file}", "--name", "x", "--project", ""], 1, "'' is no project"),
         (["--name", "x", "--resume"], 1, "no training of 'x'"),
     ],
 )
