@@ -27,6 +27,7 @@ from local.front import Front
 from local.gate import ApiError, Call, Gate, RequestLog
 from local.http import serve
 from local.identity import IdentityMiddleware, identity_path
+from local.logs import log_routes
 from local.models.automl import prediction_service
 from local.models.automl_service import model_services
 from local.models.registry import ModelRegistry, RegisteredModel
@@ -85,7 +86,7 @@ class LocalCloud:
         self.storage_url = ""
         self.pubsub_address = ""
         self.automl_address = ""
-        """Of AutoML Vision, for the engineer at the machine; Vertex AI is at `storage_url`."""
+        """Of AutoML Vision, for the engineer at the machine; Vertex AI and Cloud Logging are at `storage_url`."""
         self.outputs: Mapping[str, Any] = {}
 
     def start(self, say: Callable[[str], None]) -> None:
@@ -282,6 +283,7 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             "pid": os.getpid(),
             "storageUrl": self.storage_url,
             "pubsubAddress": self.pubsub_address,
+            "loggingUrl": self.storage_url,
             "automl": self.automl_address,
             "project": self.project,
             "outputs": self.outputs,
@@ -305,7 +307,8 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         workshop = Workshop(lambda uri: read_object(store, uri), models, folder=self._trained)
         self._stack.callback(workshop.stop)
         models_routes = [*prediction_routes(models, gate=self._gate), *model_routes(workshop, gate=self._gate)]
-        app = Starlette(routes=[*models_routes, *front.routes(), Mount("/", buckets)])
+        logs_routes = log_routes(lambda: self._home.glob("*.log"), gate=self._gate)
+        app = Starlette(routes=[*models_routes, *logs_routes, *front.routes(), Mount("/", buckets)])
         server = serve(IdentityMiddleware(app))
         self._stack.callback(server.stop)
         self.storage_url = front.url = server.url

@@ -43,6 +43,7 @@ from rich.text import Text
 
 from inspection.command.line import outputs_of
 from inspection.command.progress import counting
+from inspection.command.reasons import About, Image, LogUnreadableError, newest_problems
 from inspection.command.transfer import TransferError, split_uri, storage_client
 from inspection.message import MalformedMessageError, NewImage, Prediction
 from inspection.push import REPEATED
@@ -73,8 +74,11 @@ _PATIENCE: dict[str, Any] = {"timeout": _SECONDS, "retry": _RETRY}
 _STORAGE_PATIENCE: dict[str, Any] = {"timeout": _SECONDS, "retry": DEFAULT_RETRY.with_timeout(_SECONDS)}  # pyright: ignore[reportUnknownVariableType]
 _INBOUND_FIELDS = "items(name,bucket,generation,size,contentType,contentEncoding,metadata,timeCreated),nextPageToken"
 
-Image = tuple[str, int]
-"""Its name in the inbound bucket and its generation."""
+_LOG_BEFORE = timedelta(days=1)
+"""A dead letter's attempts lie at most so far before it: a hundred, ten minutes apart, take 17 hours."""
+_REASON_START, _REASON_END = 120, 180
+"""Characters that are shown of a longer one."""
+
 Item = TypeVar("Item")
 
 _UNSEEN = (
@@ -87,6 +91,7 @@ _ROLES = (
     "It needs roles/pubsub.subscriber on the dead letters' subscriptions, roles/pubsub.publisher on the topics and "
     "roles/storage.objectViewer on the inbound bucket."
 )
+_LOG_ROLE = "Reading the functions' log needs roles/logging.viewer on the project."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +139,16 @@ class Letter:
         return cls(path=path, received=received, image=(told.image_name, told.generation), problem=None)
 
     @property
+    def where(self) -> str:
+        """What it is counted under."""
+        return self.path.where
+
+    @property
+    def about(self) -> About | None:
+        """What the functions' log may tell more of."""
+        return None if self.image is None or self.problem is not None else (self.path.function, self.image)
+
+    @property
     def since(self) -> datetime:
         """When it became a dead letter."""
         return cast("datetime", self.received.message.publish_time)
@@ -151,6 +166,26 @@ def _sent_attributes(message: PubsubMessage) -> dict[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lying:
+    """A picture that lies in the inbound bucket for too long."""
+
+    blob: storage.Blob
+    since: datetime
+
+    where = INBOUND
+
+    @property
+    def image(self) -> Image:
+        """Its name and generation."""
+        return str(self.blob.name), self.blob.generation or 0
+
+    @property
+    def about(self) -> About:
+        """What the functions' log may tell more of."""
+        return None, self.image
+
+
+@dataclass(frozen=True, kw_only=True)
 class Waiting:
     """One line of what is shown."""
 
@@ -162,13 +197,19 @@ class Waiting:
 
 @dataclass(kw_only=True)
 class Found:
-    """What waits: all of it counted, the first of it shown."""
+    """What waits: all of it counted, the first of it kept."""
 
-    shown: int
-    """At most so many."""
-    waiting: list[Waiting] = field(default_factory=list[Waiting])
+    most: int
+    """So many are kept at most."""
+    first: list[Letter | Lying] = field(default_factory=list["Letter | Lying"])
     counts: Counter[str] = field(default_factory=Counter[str])
     malformed: int = 0
+
+    def add(self, one: Letter | Lying) -> None:
+        """One more."""
+        self.counts[one.where] += 1
+        if len(self.first) < self.most:
+            self.first.append(one)
 
     @property
     def sendable(self) -> int:
@@ -232,34 +273,44 @@ class Line:
 
     def look(self, shown: int) -> Found:
         """What waits. Changes nothing: each dead letter is given back at the end."""
-        found = Found(shown=shown)
+        found = Found(most=shown)
         told_of: set[Image] = set()
         with counting("Looking") as progress:
             for path in self._paths:
                 with self._dead_letters(path) as letters:
                     for letter in letters:
-                        found.counts[path.where] += 1
+                        found.add(letter)
                         if letter.problem is not None:
                             found.malformed += 1
                         elif letter.image is not None:
                             told_of.add(letter.image)
-                        if len(found.waiting) < shown:
-                            found.waiting.append(
-                                Waiting(
-                                    where=path.where,
-                                    image=letter.image[0] if letter.image else "unknown",
-                                    since=letter.since,
-                                    why=self._why(letter),
-                                )
-                            )
                         progress()
-            for blob, since in self._lying(told_of):
-                found.counts[INBOUND] += 1
-                if len(found.waiting) < shown:
-                    why = "no dead letter tells of it: its notification was lost, or is still being tried"
-                    found.waiting.append(Waiting(where=INBOUND, image=str(blob.name), since=since, why=why))
+            for lying in self._lying(told_of):
+                found.add(lying)
                 progress()
         return found
+
+    def explain(self, found: Found) -> tuple[list[Waiting], str | None]:
+        """The first of what waits, each with its reason; and why the functions' log could not be read for that, if so."""
+        asked = {one.about: one.since for one in found.first if one.about is not None}
+        problems: dict[About, str] = {}
+        unreadable = None
+        try:
+            for batch in _batches(asked):
+                since = min(asked[about] for about in batch) - _LOG_BEFORE
+                problems |= newest_problems(self.project, set(batch), since=since)
+        except LogUnreadableError as error:
+            unreadable = str(error)
+        lines = [
+            Waiting(
+                where=one.where,
+                image=one.image[0] if one.image else "unknown",
+                since=one.since,
+                why=self._why(one, _shortened(problems.get(one.about)) if one.about else None),
+            )
+            for one in found.first
+        ]
+        return lines, unreadable
 
     def send(self, found: Found, *, discard_malformed: bool) -> Sent:
         """Send again as much as was found.
@@ -287,8 +338,8 @@ class Line:
                         for _ in batch:
                             progress()
             images = self._paths[0]
-            for batch in _batches(blob for blob, _ in self._lying(told_of)):
-                self._publish(images.topic, [_notification(blob) for blob in batch])
+            for batch in _batches(self._lying(told_of)):
+                self._publish(images.topic, [_notification(lying.blob) for lying in batch])
                 sent.sent += len(batch)
                 for _ in batch:
                     progress()
@@ -358,29 +409,43 @@ class Line:
         if messages:
             self._publisher.publish(topic=topic, messages=messages, **_PATIENCE)
 
-    def _lying(self, told_of: set[Image]) -> Iterator[tuple[storage.Blob, datetime]]:
-        """What lies in the inbound bucket for too long, but for that, and since when."""
+    def _lying(self, told_of: set[Image]) -> Iterator[Lying]:
+        """What lies in the inbound bucket for too long, but for that."""
         latest = self._started - self._older_than
         for blob in self._storage.list_blobs(self._bucket, fields=_INBOUND_FIELDS, **_STORAGE_PATIENCE):
             since = blob.time_created
-            if since is not None and since <= latest and (str(blob.name), blob.generation) not in told_of:
-                yield blob, since
+            if since is not None and since <= latest:
+                lying = Lying(blob=blob, since=since)
+                if lying.image not in told_of:
+                    yield lying
 
-    def _why(self, letter: Letter) -> str:
-        """What can be known of the reason; the rest is in the function's log."""
-        if letter.problem is not None:
-            return f"malformed: {letter.problem}"
-        attempts = letter.received.message.attributes.get(_ATTEMPTS, "all")
-        failed = f"{letter.path.function} failed in {attempts} attempts, its log says why"
-        if letter.image is not None and not self._is_there(letter.image):
+    def _why(self, one: Letter | Lying, logged: str | None) -> str:
+        """The reason, as far as it can be known."""
+        if isinstance(one, Lying):
+            lost = "its notification was lost, or is still being tried"
+            return f"no dead letter tells of it: {f'logged last, {logged}' if logged else lost}"
+        if one.problem is not None:
+            return f"malformed: {one.problem}"
+        attempts = one.received.message.attributes.get(_ATTEMPTS, "all")
+        failed = f"{one.path.function} failed in {attempts} attempts" + (
+            f": {logged}" if logged else ", its log says why"
+        )
+        if one.image is not None and not self._is_there(one.image):
             return (
-                f"{failed}; the image has been moved, replaced or deleted since, sending again just clears the letter"
+                f"the image has been moved, replaced or deleted since, sending again just clears the letter; {failed}"
             )
         return failed
 
     def _is_there(self, image: Image) -> bool:
         name, generation = image
         return self._storage.bucket(self._bucket).blob(name, generation=generation).exists(**_STORAGE_PATIENCE)
+
+
+def _shortened(text: str | None) -> str | None:
+    """Without its middle: the functions say at first what they did, and at last what to check."""
+    if text is None or len(text) <= _REASON_START + _REASON_END:
+        return text
+    return f"{text[:_REASON_START]} ... {text[-_REASON_END:]}"
 
 
 @contextmanager
@@ -416,7 +481,7 @@ def redrive(stack: str | None, *, older_than: timedelta, yes: bool, discard_malf
     line = Line(outputs_of(stack), older_than=older_than)
     try:
         found = line.look(shown)
-        _print(found, console)
+        _print(found, *line.explain(found), console)
         if not found.counts:
             console.print(f"Nothing waits. {_UNSEEN}", soft_wrap=True)
             return 0
@@ -452,13 +517,16 @@ def _confirmed(sendable: int, discarded: int, console: Console) -> bool:
     return typer.confirm(f"{question}?")
 
 
-def _print(found: Found, console: Console) -> None:
+def _print(found: Found, first: list[Waiting], unreadable: str | None, console: Console) -> None:
     if not found.counts:
         return
-    if found.waiting:
-        console.print(_table(found.waiting))
-        if more := found.counts.total() - len(found.waiting):
+    if first:
+        console.print(_table(first))
+        if more := found.counts.total() - len(first):
             console.print(f"... and {more:,} more")
+    if unreadable is not None:
+        note = f"Cloud Logging did not tell why ({_printable(unreadable)}). {_LOG_ROLE}"
+        console.print(Text(note), soft_wrap=True)
     console.print(", ".join(f"{where}: {count:,}" for where, count in found.counts.items()), highlight=False)
 
 

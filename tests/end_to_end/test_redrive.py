@@ -19,12 +19,15 @@ import pytest
 from google.api_core.exceptions import DeadlineExceeded
 from google.cloud import storage
 from google.pubsub_v1 import PublisherClient, PubsubMessage, SubscriberClient
+from starlette.applications import Starlette
 
 from inspection import layout
 from inspection.command.line import LOCAL_LOCK, LOCAL_STATE
 from inspection.message import Prediction
 from local.cloud import LocalCloud
 from local.gate import ApiError, Call, Gate, RequestLog
+from local.http import serve
+from local.logs import log_routes
 from local.permissions import PUBLISH, Binding
 from local.pubsub import PubSubProxy
 from local.rpc import RunningGrpcServer
@@ -49,8 +52,8 @@ def eventually(ask: Callable[[], Answer]) -> Answer:
 class Desk:
     """Where the command is run: a folder whose local cloud is the one of the tests."""
 
-    def __init__(self, cloud: LocalCloud, folder: Path, *, pubsub: str | None = None) -> None:
-        """With `pubsub` the command finds Pub/Sub at that address."""
+    def __init__(self, cloud: LocalCloud, folder: Path, **addresses: str) -> None:
+        """Where the local cloud's state would name other `addresses`, the command is told these."""
         self.cloud = cloud
         self._folder = folder
         line = cloud._home.parent  # pyright: ignore[reportPrivateUsage]
@@ -58,7 +61,7 @@ class Desk:
         (folder / LOCAL_LOCK).symlink_to(line / LOCAL_LOCK.name)
         state = json.loads((line / LOCAL_STATE.relative_to(".local")).read_text())
         (folder / LOCAL_STATE).parent.mkdir()
-        (folder / LOCAL_STATE).write_text(json.dumps(state | ({"pubsubAddress": pubsub} if pubsub else {})))
+        (folder / LOCAL_STATE).write_text(json.dumps(state | addresses))
 
     def redrive(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments)
@@ -217,7 +220,8 @@ def test_a_picture_whose_model_was_away_is_shown_then_sent_again_and_lands(desk:
 
     assert shown.returncode == 1, shown.stderr
     assert name in shown.stdout
-    assert "predict failed in 5 attempts" in shown.stdout
+    assert "predict failed in 5 attempts: Asking the AutoML Vision model" in shown.stdout, "its own words"
+    assert "was refused (403)" in shown.stdout
     assert "predict.log" in shown.stdout
     assert "malformed: the field 'eventType' is missing; the message has ['objectId']" in shown.stdout
     assert "\x1b" not in shown.stdout, "a name must not command the terminal"
@@ -245,7 +249,7 @@ def test_a_prediction_that_move_could_not_file_is_sent_again(desk: Desk, letters
         assert letters.wait_for("predictions", 1)
     done = desk.redrive("--yes")
     assert done.returncode == 0, done.stderr
-    assert "move failed in 5 attempts" in done.stdout
+    assert "move failed in 5 attempts: Copying gs://" in done.stdout
     assert eventually(lambda: desk.landed("not filed.jpeg"))
     assert letters.count() == 0
 
@@ -300,6 +304,45 @@ def test_pictures_whose_notification_was_lost_are_found_by_their_age(desk: Desk,
     assert eventually(lambda: not list(inbound.list_blobs(prefix="one of many")))
 
 
+def test_a_picture_that_no_dead_letter_tells_of_shows_what_was_logged_about_it(
+    cloud: LocalCloud, letters: DeadLetters, tmp_path: Path
+) -> None:
+    name = "letter thrown away.jpeg"
+    desk = Desk(cloud, tmp_path / "home")
+    with desk.without("roles/storage.objectViewer", "predict"):
+        picture = desk.upload(name)
+        assert letters.wait_for("images", 1)
+    letters.discard()
+    refusing = Starlette(routes=log_routes(list[Path], gate=NobodyReadsLogs()))
+    with serve(refusing) as refuses, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        desks = [desk, *(Desk(cloud, tmp_path / str(len(url)), loggingUrl=url) for url in (refuses.url, nobody + "/"))]
+        commands = [each.start("--older-than", "0") for each in desks]
+        told, refused, alone = [(*command.communicate(), command.returncode) for command in commands]
+    picture.delete()
+
+    lost = "no dead letter tells of it: its notification was lost, or is still being tried"
+    for said, error, code in (told, refused, alone):
+        assert code == 1, error
+        assert name in said
+        assert "Traceback" not in error
+    assert lost not in told[0]
+    assert "no dead letter tells of it: logged last, Reading gs://" in told[0]
+    assert "roles/storage.objectViewer" in told[0], "what to check is not cut off"
+    assert "roles/logging.viewer" not in told[0]
+    for said, _, _ in (refused, alone):
+        assert lost in said
+        assert said.count("needs roles/logging.viewer on the project") == 1
+    assert "Cloud Logging did not tell why (403 Permission" in refused[0]
+    assert "Connection refused" in alone[0]
+
+
+class NobodyReadsLogs(RequestLog):
+    def enter(self, call: Call) -> None:
+        raise ApiError(403, "forbidden", f"Permission '{call.method}' denied on resource '{call.resource}'.")
+
+
 class NobodyPublishes(RequestLog):
     def enter(self, call: Call) -> None:
         if call.method == PUBLISH:
@@ -334,7 +377,7 @@ def test_what_could_not_be_published_stays_a_dead_letter(
     letters.put("predictions", *(prediction_of(f"{number}.jpeg", 1, cloud) for number in range(3)))
 
     with door_to(cloud, NobodyPublishes()) as address:
-        refused = Desk(cloud, tmp_path, pubsub=address).redrive("--yes", "--show", "0")
+        refused = Desk(cloud, tmp_path, pubsubAddress=address).redrive("--yes", "--show", "0")
 
     assert refused.returncode == 1
     assert refused.stdout.startswith("dead letter for move: 3\n"), "no table without a line"
@@ -373,7 +416,7 @@ def test_a_command_that_is_terminated_gives_back_what_it_looked_at(
     letters.put("images", PubsubMessage(data=b"{}"))
     leasing = Leasing()
     with door_to(cloud, leasing) as address:
-        process = Desk(cloud, tmp_path, pubsub=address).start()
+        process = Desk(cloud, tmp_path, pubsubAddress=address).start()
         assert leasing.done.wait(SECONDS_TO_WAIT)
         process.terminate()
         said, error = process.communicate()
@@ -388,7 +431,7 @@ def test_a_pubsub_that_is_silent_or_away_is_an_error(cloud: LocalCloud, tmp_path
     with socket.create_server(("127.0.0.1", 0)) as accepts, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in (accepts, closed)]
-        commands = [Desk(cloud, tmp_path / address, pubsub=address).start("--yes") for address in addresses]
+        commands = [Desk(cloud, tmp_path / address, pubsubAddress=address).start("--yes") for address in addresses]
         for address, command in zip(addresses, commands, strict=True):
             said, error = command.communicate()
             assert command.returncode == 1
@@ -420,7 +463,7 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
 def test_a_deployed_stack_is_asked_for_its_outputs(tmp_path: Path) -> None:
     """What `pulumi` answers is what the command goes by; here a stack of before this command."""
     pulumi = tmp_path / "pulumi"
-    pulumi.write_text('#!/bin/sh\necho "$*" >&2\necho \'{"inboundBucket": "gs://b", "deadLetters": {}}\'\n')
+    pulumi.write_text('#!/bin/sh\necho "$*" >&2\necho \'{"inboundBucket": "gs://inbound", "deadLetters": {}}\'\n')
     pulumi.chmod(0o755)
     env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     asked = subprocess.run(
