@@ -32,16 +32,16 @@ REQUIRED: Mapping[str, Any] = {"gcp:project": PROJECT, "gcp:region": "europe-wes
 
 ANSWERS: Mapping[str, dict[str, Any]] = {
     "gcp:storage/getProjectServiceAccount:getProjectServiceAccount": {"member": STORAGE_AGENT},
-    "gcp:appengine/getDefaultServiceAccount:getDefaultServiceAccount": {"member": APP_ENGINE_BUILDER},
     "gcp:organizations/getProject:getProject": {"number": NUMBER},
 }
-"""What the program may ask; anything else fails."""
+"""What the program may ask in any project; besides App Engine's account, anything else fails."""
 
 
 class Google(pulumi.runtime.Mocks):
     """Gives each resource the outputs that the program reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, project: str = PROJECT) -> None:
+        self.project = project
         self.seen: list[str] = []
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
@@ -51,25 +51,27 @@ class Google(pulumi.runtime.Mocks):
         resource_id, outputs = name, dict[str, Any]()
         match args.typ:
             case "gcp:serviceaccount/account:Account":
-                email = f"{inputs['accountId']}@{PROJECT}.iam.gserviceaccount.com"
-                resource_id = f"projects/{PROJECT}/serviceAccounts/{email}"
+                email = f"{inputs['accountId']}@{self.project}.iam.gserviceaccount.com"
+                resource_id = f"projects/{self.project}/serviceAccounts/{email}"
                 outputs = {"email": email, "member": f"serviceAccount:{email}", "name": resource_id}
             case "gcp:projects/serviceIdentity:ServiceIdentity":
                 outputs = {"member": PUBSUB_AGENT}
             case "gcp:storage/bucket:Bucket":
                 outputs = {"url": f"gs://{name}"}
             case "gcp:pubsub/topic:Topic":
-                resource_id = f"projects/{PROJECT}/topics/{name}"
+                resource_id = f"projects/{self.project}/topics/{name}"
             case "gcp:pubsub/subscription:Subscription":
-                resource_id = f"projects/{PROJECT}/subscriptions/{name}"
+                resource_id = f"projects/{self.project}/subscriptions/{name}"
             case "gcp:artifactregistry/repository:Repository":
-                resource_id = f"projects/{PROJECT}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}"
+                resource_id = (
+                    f"projects/{self.project}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}"
+                )
             case "gcp:cloudfunctionsv2/function:Function":
                 outputs = {"serviceConfig": {**inputs["serviceConfig"], "uri": f"https://{name}-x.a.run.app"}}
             case "gcp:logging/projectBucketConfig:ProjectBucketConfig":
-                resource_id = f"projects/{PROJECT}/locations/{inputs['location']}/buckets/{inputs['bucketId']}"
+                resource_id = f"projects/{self.project}/locations/{inputs['location']}/buckets/{inputs['bucketId']}"
             case "gcp:appengine/application:Application":
-                resource_id, outputs = PROJECT, {"defaultHostname": APP_ENGINE_HOST}
+                resource_id, outputs = self.project, {"defaultHostname": APP_ENGINE_HOST}
             case _:
                 pass
         return resource_id, {**inputs, **outputs}
@@ -77,6 +79,8 @@ class Google(pulumi.runtime.Mocks):
     def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # the mocks take a bare dict as well
         self, args: pulumi.runtime.MockCallArgs
     ) -> dict[Any, Any]:
+        if args.token == "gcp:appengine/getDefaultServiceAccount:getDefaultServiceAccount":
+            return {"member": f"serviceAccount:{self.project}@appspot.gserviceaccount.com"}
         return ANSWERS[args.token]
 
 

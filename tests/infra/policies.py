@@ -1,55 +1,161 @@
 """What must hold for everything that the program declares, as rules with names; docs/security.md tells why.
 
-A rule takes the declared resources and returns what breaks it, so that one can be shown to notice a planted violation.
+A rule takes the program with what it declares and returns what breaks it, so that one can be shown to notice a planted
+violation. What is not known here is a violation: a kind of resource, a role, a member, a grant on the project.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from local.program import Declared
+from local.permissions import ROLES
+from local.program import Declared, Stack, run_program
+from tests.infra.google_stand_in import NUMBER, PROJECT, Google, declare
 
-Rule = Callable[[Sequence[Declared]], Iterator[str]]
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What is declared, and where."""
+
+    resources: Sequence[Declared]
+    project: str
+    number: str
+    """The project's, which is in the names of Google's agents."""
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """As in the stack's file."""
+
+    @classmethod
+    def read(cls, stack: str) -> "Program":
+        """What the program declares for an example stack."""
+        found = Stack.read(stack)
+        project = found.config["gcp:project"]
+        run = run_program(found, Google(project))
+        return cls(resources=run.resources, project=project, number=NUMBER, config=found.config)
+
+    @classmethod
+    def declare(cls, config: Mapping[str, Any]) -> "Program":
+        """What it declares with this config besides what is required."""
+        return cls(resources=declare(**config).resources, project=PROJECT, number=NUMBER)
+
+    def of(self, *types: str) -> list[Declared]:
+        """All resources of these types."""
+        return [resource for resource in self.resources if resource.type in types]
+
+    @property
+    def accounts(self) -> Mapping[str, str]:
+        """The whole addresses of the program's own service accounts, by the Pulumi name."""
+        return {
+            account.name: f"{account.inputs['accountId']}@{account.inputs.get('project', self.project)}"
+            ".iam.gserviceaccount.com"
+            for account in self.of("gcp:serviceaccount/account:Account")
+        }
+
+    @property
+    def agents(self) -> Mapping[str, str]:
+        """Those of Google's own that act for the project."""
+        return {
+            "storage": f"service-{self.number}@gs-project-accounts.iam.gserviceaccount.com",
+            "pubsub": f"service-{self.number}@gcp-sa-pubsub.iam.gserviceaccount.com",
+            APP_ENGINE: f"{self.project}@appspot.gserviceaccount.com",
+        }
+
+
+Rule = Callable[[Program], Iterator[str]]
 
 SECONDS_A_DAY: Final = 86_400
 LEAST_DAYS_OF_SOFT_DELETION: Final = 7
 LEAST_DAYS_OF_LOGS: Final = 90
 LEAST_DAYS_OF_DEAD_LETTERS: Final = 7
+DAYS_OF_LOGS_UNSAID: Final = 30
+LONGEST_WAIT_SECONDS: Final = 3_600
+"""How old a message may become before somebody is told."""
+MOST_FAILURES: Final = 100
+"""How often a function may fail within `LONGEST_LOOK_SECONDS` before somebody is told."""
+LONGEST_LOOK_SECONDS: Final = 600
+"""How long a figure may be collected, or stay too high, before an alert says so."""
 
 PUBLIC: Final = {"allUsers", "allAuthenticatedUsers"}
 BASIC_ROLES: Final = {"roles/owner", "roles/editor", "roles/viewer"}
-GRANTS: Final = (
-    "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember",
-    "gcp:cloudrunv2/serviceIamMember:ServiceIamMember",
-    "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember",
-    "gcp:projects/iAMMember:IAMMember",
-    "gcp:pubsub/subscriptionIAMMember:SubscriptionIAMMember",
-    "gcp:pubsub/topicIAMMember:TopicIAMMember",
-    "gcp:serviceaccount/iAMMember:IAMMember",
-    "gcp:storage/bucketIAMMember:BucketIAMMember",
-    "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember",
-)
-"""Each adds one member to one role. Those that end in Policy or Binding take everybody else's grants away."""
+APP_ENGINE: Final = "app-engine-builder"
+EXPENDABLE: Final = {"buckets-sources": "nothing but zips, which any checkout can make again"}
+"""Every other bucket has images."""
 
-COPIED_SOURCES: Final = 'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")'
-PROJECT_WIDE: Final[Mapping[tuple[str, str | None], str]] = {
-    ("build-log-writer roles/logging.logWriter", None): "there is no narrower place to write a log to",
-    ("app-engine-log-writer roles/logging.logWriter", None): "there is no narrower place to write a log to",
-    (
-        "build-copied-source-reader roles/storage.objectViewer",
-        COPIED_SOURCES,
-    ): "Cloud Functions makes the bucket itself, at the first build; the condition names it",
-    (
-        "app-engine-image-writer roles/artifactregistry.writer",
-        None,
-    ): "App Engine makes the repository itself, at the first build; only where the application is the stack's own",
-    (
-        "predict-model-user roles/automl.predictor",
-        None,
-    ): "a model of AutoML Vision has no policy that could be declared",
+KINDS: Final = frozenset(
+    {
+        "gcp:appengine/application:Application",
+        "gcp:appengine/standardAppVersion:StandardAppVersion",
+        "gcp:artifactregistry/repository:Repository",
+        "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember",
+        "gcp:cloudfunctionsv2/function:Function",
+        "gcp:cloudrunv2/serviceIamMember:ServiceIamMember",
+        "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember",
+        "gcp:logging/metric:Metric",
+        "gcp:logging/projectBucketConfig:ProjectBucketConfig",
+        "gcp:logging/projectSink:ProjectSink",
+        "gcp:monitoring/alertPolicy:AlertPolicy",
+        "gcp:monitoring/dashboard:Dashboard",
+        "gcp:monitoring/notificationChannel:NotificationChannel",
+        "gcp:projects/iAMMember:IAMMember",
+        "gcp:projects/service:Service",
+        "gcp:projects/serviceIdentity:ServiceIdentity",
+        "gcp:pubsub/subscription:Subscription",
+        "gcp:pubsub/subscriptionIAMMember:SubscriptionIAMMember",
+        "gcp:pubsub/topic:Topic",
+        "gcp:pubsub/topicIAMMember:TopicIAMMember",
+        "gcp:serviceaccount/account:Account",
+        "gcp:serviceaccount/iAMMember:IAMMember",
+        "gcp:storage/bucket:Bucket",
+        "gcp:storage/bucketIAMMember:BucketIAMMember",
+        "gcp:storage/bucketObject:BucketObject",
+        "gcp:storage/notification:Notification",
+        "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember",
+    }
+)
+"""What the rules have been thought through for. Deliberately absent, whatever else comes: IAM policies and bindings, which
+take everybody else's grants away; access lists of buckets and objects; roles of one's own; keys; secrets; bare Cloud Run
+services, which can do without an invoker."""
+
+GRANTS: Final = tuple(sorted(kind for kind in KINDS if kind.endswith(("IAMMember", "IamMember"))))
+"""Each adds one member to one role."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectGrant:
+    """A grant on a whole project."""
+
+    role: str
+    to: str
+    """The Pulumi name of an account, or one of Google's agents."""
+    why: str
+    """Why nothing narrower exists."""
+    condition: str | None = None
+    in_models_project: bool = False
+
+
+_LOG = "there is no narrower place to write a log to"
+PROJECT_WIDE: Final[Mapping[str, ProjectGrant]] = {
+    "build-log-writer": ProjectGrant(role="roles/logging.logWriter", to="build-account", why=_LOG),
+    "app-engine-log-writer": ProjectGrant(role="roles/logging.logWriter", to=APP_ENGINE, why=_LOG),
+    "build-copied-source-reader": ProjectGrant(
+        role="roles/storage.objectViewer",
+        to="build-account",
+        condition='resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")',
+        why="Cloud Functions makes the bucket itself, at the first build; the condition names it",
+    ),
+    "app-engine-image-writer": ProjectGrant(
+        role="roles/artifactregistry.writer",
+        to=APP_ENGINE,
+        why="App Engine makes the repository itself, at the first build; only where the application is the stack's own",
+    ),
+    "predict-model-user": ProjectGrant(
+        role="roles/automl.predictor",
+        to="predict-account",
+        in_models_project=True,
+        why="a model of AutoML Vision has no policy that could be declared",
+    ),
 }
-"""Grants on the project, each with its role, its condition and why nothing narrower exists."""
+"""All of them, by the Pulumi name."""
 
 FUNCTION: Final = "gcp:cloudfunctionsv2/function:Function"
 SERVICE: Final = "gcp:appengine/standardAppVersion:StandardAppVersion"
@@ -67,111 +173,141 @@ LABELLED: Final = {
     "gcp:monitoring/notificationChannel:NotificationChannel": "userLabels",
 }
 
-_SECRET_NAME = re.compile(r"secret|passw|token$|private.?key|credential|api.?key", re.IGNORECASE)
-# Of Google: an OAuth client secret, an API key, an access token; of anybody: a private key.
-_SECRET_VALUE = re.compile(r"GOCSPX-|AIza[\w-]{30}|ya29\.|-----BEGIN [A-Z ]*PRIVATE KEY")
+_SECRET_NAME = re.compile(
+    r"secret|passw|pwd|passphrase|authoriz|token$|private.?key|credential|api.?key", re.IGNORECASE
+)
+# Of Google: an OAuth client secret, an API key, an access token; of GitHub: a token; of anybody: a private key.
+_SECRET_VALUE = re.compile(
+    r"GOCSPX-|AIza[\w-]{30}|ya29\.|gh[pousr]_\w{36}|github_pat_\w{22}|-----BEGIN [A-Z ]*PRIVATE KEY"
+)
 ENCRYPTED = "4dabf18193072939515e22adb298388d"
 """The key by which Pulumi marks a value as secret (`pulumi.runtime.rpc._special_sig_key`)."""
 
 
-def no_public_principal(resources: Sequence[Declared]) -> Iterator[str]:
+def no_public_principal(program: Program) -> Iterator[str]:
     """Nobody is admitted without saying who."""
-    for resource in resources:
-        if found := PUBLIC & {text for _, text in _texts(resource.inputs)}:
+    for resource in program.resources:
+        leaves = list(_leaves(resource.inputs))
+        if found := PUBLIC & {value for _, value in leaves if isinstance(value, str)}:
             yield f"{resource.name} names {', '.join(sorted(found))}"
+        for name, value in leaves:
+            if re.search("invoker.?iam.?disabled", name, re.IGNORECASE) and str(value).lower() != "false":
+                yield f"{resource.name} asks for no invoker"
 
 
-def internal_ingress(resources: Sequence[Declared]) -> Iterator[str]:
+def internal_ingress(program: Program) -> Iterator[str]:
     """The internet does not get as far as a function's IAM check."""
-    for function in _of(resources, FUNCTION):
-        ingress = function.inputs["serviceConfig"].get("ingressSettings")
+    for function in program.of(FUNCTION):
+        ingress = _service_config(function).get("ingressSettings")
         if ingress != "ALLOW_INTERNAL_ONLY":
             yield f"{function.name} has the ingress {ingress}"
 
 
-def uniform_bucket_access(resources: Sequence[Declared]) -> Iterator[str]:
+def uniform_bucket_access(program: Program) -> Iterator[str]:
     """IAM alone decides; no object has a list of its own."""
-    for bucket in _of(resources, BUCKET):
+    for bucket in program.of(BUCKET):
         if bucket.inputs.get("uniformBucketLevelAccess") is not True:
             yield f"{bucket.name} has no uniform access"
 
 
-def public_access_prevention(resources: Sequence[Declared]) -> Iterator[str]:
+def public_access_prevention(program: Program) -> Iterator[str]:
     """No later grant can make a bucket public."""
-    for bucket in _of(resources, BUCKET):
+    for bucket in program.of(BUCKET):
         if bucket.inputs.get("publicAccessPrevention") != "enforced":
             yield f"{bucket.name} can be made public"
 
 
-def no_basic_role(resources: Sequence[Declared]) -> Iterator[str]:
+def no_basic_role(program: Program) -> Iterator[str]:
     """Owner, editor and viewer are for people who set up a project."""
-    for resource in resources:
+    for resource in program.resources:
         if resource.inputs.get("role") in BASIC_ROLES:
             yield f"{resource.name} grants {resource.inputs['role']}"
 
 
-def no_broad_grant(resources: Sequence[Declared]) -> Iterator[str]:
-    """A grant is on the very resource; those on the project are listed with their reasons."""
-    for grant in _of(resources, "gcp:projects/iAMMember:IAMMember"):
-        condition = (grant.inputs.get("condition") or {}).get("expression")
-        if (f"{grant.name} {grant.inputs['role']}", condition) not in PROJECT_WIDE:
-            yield f"{grant.name} grants {grant.inputs['role']} on the whole project, under the condition {condition}"
+def no_broad_grant(program: Program) -> Iterator[str]:
+    """A grant is on the very resource; those on the project are listed, each with its member and its reason."""
+    members = {name: f"serviceAccount:{email}" for name, email in {**program.accounts, **program.agents}.items()}
+    for grant in program.of("gcp:projects/iAMMember:IAMMember"):
+        given = grant.inputs
+        known = PROJECT_WIDE.get(grant.name)
+        expected = known and (known.role, members.get(known.to), known.condition)
+        condition = (given.get("condition") or {}).get("expression")
+        projects = _model_projects(program) if known and known.in_models_project else {program.project}
+        if (given["role"], given["member"], condition) != expected or given["project"] not in projects:
+            yield (
+                f"{grant.name} grants {given['role']} to {given['member']} on the whole project {given['project']}, "
+                f"under the condition {condition}"
+            )
 
 
-def added_grants_only(resources: Sequence[Declared]) -> Iterator[str]:
-    """No grant takes away what others have been granted."""
-    for resource in resources:
-        if ("role" in resource.inputs and resource.type not in GRANTS) or re.search(
-            r"I[aA][mM](Policy|Binding|AuditConfig)$", resource.type
-        ):
+def known_kinds(program: Program) -> Iterator[str]:
+    """Nothing is declared of which no rule knows what it opens."""
+    for resource in program.resources:
+        if resource.custom and resource.type not in KINDS:
             yield f"{resource.name} is of type {resource.type}"
 
 
-def known_members(resources: Sequence[Declared]) -> Iterator[str]:
+def known_roles(program: Program) -> Iterator[str]:
+    """Each role is a predefined one whose permissions are listed, and which administers nothing."""
+    for grant in program.of(*GRANTS):
+        role = grant.inputs["role"]
+        if role not in ROLES or re.search("admin|owner", role, re.IGNORECASE):
+            yield f"{grant.name} grants {role}"
+
+
+def known_members(program: Program) -> Iterator[str]:
     """Grants are for the stack's own accounts, Google's agents and App Engine's builder; people may only look."""
-    own = {account.inputs["accountId"] for account in _of(resources, "gcp:serviceaccount/account:Account")}
-    for grant in _of(resources, *GRANTS):
-        kind, _, email = grant.inputs["member"].partition(":")
-        account, _, domain = email.partition("@")
-        if kind == "user":
-            if grant.inputs["role"] != "roles/iap.httpsResourceAccessor":
-                yield f"{grant.name} grants {grant.inputs['role']} to a person, {email}"
-        elif account not in own and not re.fullmatch(
-            r"(gs-project-accounts|gcp-sa-[a-z-]+)\.iam\.gserviceaccount\.com|appspot\.gserviceaccount\.com", domain
-        ):
-            yield f"{grant.name} grants {grant.inputs['role']} to {grant.inputs['member']}, which is not the stack's"
+    known = {f"serviceAccount:{email}" for email in (*program.accounts.values(), *program.agents.values())}
+    for grant in program.of(*GRANTS):
+        role, member = grant.inputs["role"], grant.inputs["member"]
+        looks = member.startswith("user:") and role == "roles/iap.httpsResourceAccessor"
+        if member not in known and not looks:
+            yield f"{grant.name} grants {role} to {member}, which is not the stack's"
 
 
-def own_account(resources: Sequence[Declared]) -> Iterator[str]:
-    """Each function and each service runs as an account of its own, made by the stack; none as a default one."""
-    own = {account.inputs["accountId"] for account in _of(resources, "gcp:serviceaccount/account:Account")}
-    runs_as: dict[str, str] = {}
-    for resource in _of(resources, FUNCTION, SERVICE):
-        email = resource.inputs.get("serviceAccount") or resource.inputs.get("serviceConfig", {}).get(
-            "serviceAccountEmail"
-        )
-        if email is None or email.partition("@")[0] not in own:
-            yield f"{resource.name} runs as {email or 'a default account'}"
-        elif email in runs_as:
-            yield f"{resource.name} and {runs_as[email]} run both as {email}"
-        else:
-            runs_as[email] = resource.name
+def own_account(program: Program) -> Iterator[str]:
+    """Each function and each service runs as an account of its own, made by the stack; so do builds and pushes."""
+    own = set(program.accounts.values())
+    used: dict[str, str] = {}
+    for what, email in _uses(program):
+        if email not in own:
+            yield f"{what} goes by {email or 'a default account'}, which is not the stack's"
+        elif used.setdefault(email, what) != what:
+            yield f"{what} and {used[email]} go both by {email}"
 
 
-def no_key(resources: Sequence[Declared]) -> Iterator[str]:
+def _uses(program: Program) -> Iterator[tuple[str, str | None]]:
+    """What needs an account, and the whole address of the one that it has."""
+    path = f"projects/{program.project}/serviceAccounts/"
+    for function in program.of(FUNCTION):
+        yield f"running {function.name}", _service_config(function).get("serviceAccountEmail")
+        # A path, and not an address.
+        yield "building functions", (function.inputs["buildConfig"].get("serviceAccount") or "").removeprefix(path)
+    for service in program.of(SERVICE):
+        yield f"running {service.name}", service.inputs.get("serviceAccount")
+    for subscription in program.of(SUBSCRIPTION):
+        if push := subscription.inputs.get("pushConfig"):
+            yield "pushing", (push.get("oidcToken") or {}).get("serviceAccountEmail")
+
+
+def no_key(program: Program) -> Iterator[str]:
     """Nothing has a key that could be lost."""
-    for resource in resources:
+    for resource in program.resources:
         if re.search(r":(Key|HmacKey|ApiKey|SslCert)$", resource.type):
             yield f"{resource.name} is a {resource.type}"
 
 
-def no_plain_secret(resources: Sequence[Declared]) -> Iterator[str]:
-    """A secret is encrypted in the state, and in no environment variable."""
-    for resource in resources:
-        for name, text in _texts(resource.inputs):
-            if (_SECRET_NAME.search(name) and text) or _SECRET_VALUE.search(text):
-                yield f"{resource.name} has {name} in plain text"
-        service = resource.inputs.get("serviceConfig") or {}
+def no_plain_secret(program: Program) -> Iterator[str]:
+    """A secret is encrypted in the config and in the state, and in no environment variable."""
+    declared = [(resource.name, resource.inputs) for resource in program.resources]
+    for where, values in [("the config", program.config), *declared]:
+        for name, text in _leaves(values):
+            if isinstance(text, str) and ((_SECRET_NAME.search(name) and text) or _SECRET_VALUE.search(text)):
+                yield f"{where} has {name} in plain text"
+    for resource in program.resources:
+        service = _service_config(resource)
+        if service.get("secretEnvironmentVariables"):
+            yield f"{resource.name} has a secret in its environment"
         for where, variables in (
             ("serviceConfig", service),
             ("environmentVariables", service.get("environmentVariables") or {}),
@@ -182,89 +318,140 @@ def no_plain_secret(resources: Sequence[Declared]) -> Iterator[str]:
                     yield f"{resource.name} has a secret in {where}: {name}"
 
 
-def images_are_kept(resources: Sequence[Declared]) -> Iterator[str]:
+def images_are_kept(program: Program) -> Iterator[str]:
     """In production a bucket of images cannot be destroyed, and a deleted image can be brought back."""
-    for bucket in _image_buckets(resources):
+    for bucket in program.of(BUCKET):
+        if bucket.name in EXPENDABLE:
+            continue
         if not bucket.protect:
             yield f"{bucket.name} is not protected"
         if bucket.inputs.get("forceDestroy"):
             yield f"{bucket.name} is destroyed with what is in it"
-        kept = bucket.inputs["softDeletePolicy"]["retentionDurationSeconds"]
+        kept = (bucket.inputs.get("softDeletePolicy") or {}).get("retentionDurationSeconds", 0)
         if kept < LEAST_DAYS_OF_SOFT_DELETION * SECONDS_A_DAY:
-            yield f"{bucket.name} keeps deleted images for {kept} s"
+            yield f"{bucket.name} keeps deleted images for {kept} s, as far as is said"
+        for rule in bucket.inputs.get("lifecycleRules") or []:
+            if rule["action"]["type"] == "Delete":
+                yield f"{bucket.name} deletes images by itself: {rule.get('condition')}"
 
 
-def dead_letters_everywhere(resources: Sequence[Declared]) -> Iterator[str]:
+def dead_letters_everywhere(program: Program) -> Iterator[str]:
     """What cannot be delivered is kept, for days, on a topic that somebody reads."""
-    read = {subscription.inputs["topic"] for subscription in _of(resources, SUBSCRIPTION)}
-    dead_letter_topics = _dead_letter_topics(resources)
-    for subscription in _of(resources, SUBSCRIPTION):
+    read = {subscription.inputs["topic"] for subscription in program.of(SUBSCRIPTION)}
+    dead_letter_topics = _dead_letter_topics(program)
+    for subscription in program.of(SUBSCRIPTION):
         if "deadLetterPolicy" not in subscription.inputs and subscription.inputs["topic"] not in dead_letter_topics:
             yield f"{subscription.name} has no dead letters"
-        kept = int(subscription.inputs.get("messageRetentionDuration", "0s").removesuffix("s"))
+        kept = _seconds(subscription.inputs.get("messageRetentionDuration", "0s"))
         if kept < LEAST_DAYS_OF_DEAD_LETTERS * SECONDS_A_DAY:
             yield f"{subscription.name} keeps messages for {kept} s"
-    for topic in _of(resources, TOPIC):
-        if not any(path.endswith(f"/topics/{topic.inputs['name']}") for path in read):
-            yield f"nobody reads {topic.name}; what it receives is lost"
+    topics = {f"projects/{program.project}/topics/{topic.inputs['name']}" for topic in program.of(TOPIC)}
+    for topic in sorted((topics | dead_letter_topics) - read):
+        yield f"nobody reads {topic}; what it receives is lost"
 
 
-def no_expiry(resources: Sequence[Declared]) -> Iterator[str]:
+def no_expiry(program: Program) -> Iterator[str]:
     """A line that stands still for a month finds its subscriptions again."""
-    for subscription in _of(resources, SUBSCRIPTION):
+    for subscription in program.of(SUBSCRIPTION):
         if subscription.inputs.get("expirationPolicy") != {"ttl": ""}:
             yield f"{subscription.name} expires"
 
 
-def every_topic_alarmed(resources: Sequence[Declared]) -> Iterator[str]:
-    """Dead letters, and messages that wait too long, wake somebody."""
-    watched = {(_quoted(text, "subscription_id"), _last(text)) for text in _alert_filters(resources)}
-    dead_letter_topics = _dead_letter_topics(resources)
-    for subscription in _of(resources, SUBSCRIPTION):
+def every_topic_alarmed(program: Program) -> Iterator[str]:
+    """A single dead letter, and a message that waits for more than an hour, wake somebody."""
+    dead_letter_topics, alarms = _dead_letter_topics(program), list(_alarms(program))
+    for subscription in program.of(SUBSCRIPTION):
         dead = subscription.inputs["topic"] in dead_letter_topics
-        metric = "num_undelivered_messages" if dead else "oldest_unacked_message_age"
-        if (subscription.inputs["name"], metric) not in watched:
-            yield f"{subscription.name} has no alert on {metric}"
+        metric, most = ("num_undelivered_messages", 0) if dead else ("oldest_unacked_message_age", LONGEST_WAIT_SECONDS)
+        watched = {
+            'resource.type = "pubsub_subscription"',
+            f'resource.labels.subscription_id = "{subscription.inputs["name"]}"',
+            f'metric.type = "pubsub.googleapis.com/subscription/{metric}"',
+        }
+        if not any(terms == watched and limit <= most for terms, limit in alarms):
+            yield f"{subscription.name} has no alert on {metric} above {most}"
 
 
-def every_function_alarmed(resources: Sequence[Declared]) -> Iterator[str]:
+def every_function_alarmed(program: Program) -> Iterator[str]:
     """A function that fails wakes somebody."""
-    watched = {_quoted(text, "service_name") for text in _alert_filters(resources) if '"5xx"' in text}
-    for function in _of(resources, FUNCTION):
-        if function.inputs["name"] not in watched:
-            yield f"{function.name} has no alert on its failures"
+    alarms = list(_alarms(program))
+    for function in program.of(FUNCTION):
+        watched = {
+            'resource.type = "cloud_run_revision"',
+            f'resource.labels.service_name = "{function.inputs["name"]}"',
+            'metric.type = "run.googleapis.com/request_count"',
+            'metric.labels.response_code_class = "5xx"',
+        }
+        if not any(terms == watched and limit <= MOST_FAILURES for terms, limit in alarms):
+            yield f"{function.name} has no alert on more than {MOST_FAILURES} failures"
 
 
-def somebody_is_told(resources: Sequence[Declared]) -> Iterator[str]:
-    """In production an alert reaches a person."""
-    for alert in _of(resources, ALERT):
-        if not alert.inputs.get("notificationChannels"):
+def _alarms(program: Program) -> Iterator[tuple[set[str], float]]:
+    """What the alerts watch, term by term, and the limit above which any one of them says so soon.
+
+    An alert that is off, waits for a second condition, or looks for what is below its limit is not among them.
+    """
+    for alert in program.of(ALERT):
+        if alert.inputs.get("enabled") is False or alert.inputs.get("combiner") != "OR":
+            continue
+        for condition in alert.inputs["conditions"]:
+            threshold: Mapping[str, Any] = condition.get("conditionThreshold") or {}
+            looks = [look["alignmentPeriod"] for look in threshold.get("aggregations") or []]
+            soon = all(_seconds(look) <= LONGEST_LOOK_SECONDS for look in (threshold.get("duration", "0s"), *looks))
+            if threshold.get("comparison") == "COMPARISON_GT" and soon and not threshold.get("trigger"):
+                yield set(threshold["filter"].split(" AND ")), threshold.get("thresholdValue", 0)
+
+
+def somebody_is_told(program: Program) -> Iterator[str]:
+    """In production every alert is on, and reaches a person."""
+    reached = {
+        channel.name
+        for channel in program.of("gcp:monitoring/notificationChannel:NotificationChannel")
+        if channel.inputs.get("enabled") is not False
+    }
+    for alert in program.of(ALERT):
+        if alert.inputs.get("enabled") is False:
+            yield f"{alert.name} is off"
+        if not reached & set(alert.inputs.get("notificationChannels") or []):
             yield f"{alert.name} tells nobody"
 
 
-def logs_are_kept(resources: Sequence[Declared]) -> Iterator[str]:
-    """In production the logs of all that runs are kept, for long enough to look a picture up."""
+def logs_are_kept(program: Program) -> Iterator[str]:
+    """In production all logs of all that runs are kept, for long enough to look a picture up."""
     kept = {
-        bucket.inputs["bucketId"]: bucket.inputs["retentionDays"]
-        for bucket in _of(resources, "gcp:logging/projectBucketConfig:ProjectBucketConfig")
+        bucket.inputs["bucketId"]: bucket.inputs.get("retentionDays", DAYS_OF_LOGS_UNSAID)
+        for bucket in program.of("gcp:logging/projectBucketConfig:ProjectBucketConfig")
     }
     for name, days in kept.items():
         if days < LEAST_DAYS_OF_LOGS:
             yield f"the log bucket {name} keeps logs for {days:.0f} days"
-    filters = [
-        sink.inputs["filter"]
-        for sink in _of(resources, "gcp:logging/projectSink:ProjectSink")
-        if any(sink.inputs["destination"].endswith(f"/buckets/{name}") for name in kept)
-    ]
-    for resource in _of(resources, FUNCTION, SERVICE):
+    sources: set[tuple[str, str]] = set()
+    for sink in program.of("gcp:logging/projectSink:ProjectSink"):
+        if sink.inputs.get("disabled") or sink.inputs.get("exclusions"):
+            yield f"{sink.name} is off, or leaves lines out"
+        elif not (sources_of := _whole_logs(sink.inputs["filter"])):
+            yield f"{sink.name} takes something else than whole logs"
+        elif any(sink.inputs["destination"].endswith(f"/buckets/{name}") for name in kept):
+            sources |= sources_of
+    for resource in program.of(FUNCTION, SERVICE):
         name = resource.inputs.get("service") or resource.inputs["name"]
-        if name != "default" and not any(f'"{name}"' in text for text in filters):
+        source = ("cloud_run_revision" if resource.type == FUNCTION else "gae_app", name)
+        if name != "default" and source not in sources:
             yield f"the logs of {resource.name} are kept no longer than the project's"
 
 
-def over_tls_only(resources: Sequence[Declared]) -> Iterator[str]:
+_LOG_OF = r'\(resource\.type = "(\w+)" AND resource\.labels\.(?:service_name|module_id) = "([\w-]+)"\)'
+
+
+def _whole_logs(text: str) -> set[tuple[str, str]]:
+    """The sources whose lines a sink's filter takes, all of them; none if it says anything more."""
+    whole = re.fullmatch(rf"{_LOG_OF}(?: OR {_LOG_OF})*", text)
+    return set(re.findall(_LOG_OF, text)) if whole else set()
+
+
+def over_tls_only(program: Program) -> Iterator[str]:
     """Nobody signs in over an open line."""
-    for service in _of(resources, SERVICE):
+    for service in program.of(SERVICE):
         if not service.inputs.get("handlers"):
             yield f"{service.name} says nothing of TLS"
         for handler in service.inputs.get("handlers") or []:
@@ -272,9 +459,9 @@ def over_tls_only(resources: Sequence[Declared]) -> Iterator[str]:
                 yield f"{service.name} answers {handler['urlRegex']} without TLS"
 
 
-def labels(resources: Sequence[Declared]) -> Iterator[str]:
+def labels(program: Program) -> Iterator[str]:
     """A bill and a search can be split by the environment."""
-    for resource in resources:
+    for resource in program.resources:
         given: Mapping[str, str] = resource.inputs.get(LABELLED.get(resource.type, ""), {})
         if resource.type in LABELLED and not {"application", "environment"} <= given.keys():
             yield f"{resource.name} lacks labels: it has {dict(given)}"
@@ -296,7 +483,8 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "public-access-prevention": Policy(rule=public_access_prevention),
     "no-basic-role": Policy(rule=no_basic_role),
     "no-broad-grant": Policy(rule=no_broad_grant),
-    "added-grants-only": Policy(rule=added_grants_only),
+    "known-kinds": Policy(rule=known_kinds),
+    "known-roles": Policy(rule=known_roles),
     "known-members": Policy(rule=known_members),
     "own-account": Policy(rule=own_account),
     "no-key": Policy(rule=no_key),
@@ -313,54 +501,43 @@ POLICIES: Final[Mapping[str, Policy]] = {
 }
 
 
-def violations(resources: Sequence[Declared], *, production: bool) -> dict[str, list[str]]:
+def violations(program: Program, *, production: bool) -> dict[str, list[str]]:
     """What breaks each policy; a policy that nothing breaks is not in it."""
     found = {
-        name: list(policy.rule(resources)) for name, policy in POLICIES.items() if production or not policy.production
+        name: list(policy.rule(program)) for name, policy in POLICIES.items() if production or not policy.production
     }
     return {name: broken for name, broken in found.items() if broken}
 
 
-def _of(resources: Sequence[Declared], *types: str) -> list[Declared]:
-    return [resource for resource in resources if resource.type in types]
-
-
-def _image_buckets(resources: Sequence[Declared]) -> list[Declared]:
-    return [bucket for bucket in _of(resources, BUCKET) if bucket.name in {"buckets-inbound", "buckets-prediction"}]
-
-
-def _dead_letter_topics(resources: Sequence[Declared]) -> set[str]:
-    policies = [subscription.inputs.get("deadLetterPolicy") for subscription in _of(resources, SUBSCRIPTION)]
+def _dead_letter_topics(program: Program) -> set[str]:
+    policies = [subscription.inputs.get("deadLetterPolicy") for subscription in program.of(SUBSCRIPTION)]
     return {policy["deadLetterTopic"] for policy in policies if policy}
 
 
-def _alert_filters(resources: Sequence[Declared]) -> Iterator[str]:
-    for alert in _of(resources, ALERT):
-        if alert.inputs.get("enabled") is False:
-            continue
-        for condition in alert.inputs["conditions"]:
-            yield (condition.get("conditionThreshold") or {}).get("filter", "")
+def _model_projects(program: Program) -> set[str]:
+    """The project that a function's model is in."""
+    variables = [_service_config(function).get("environmentVariables") or {} for function in program.of(FUNCTION)]
+    return {found["MODEL_ID"].split("/")[1] for found in variables if "MODEL_ID" in found}
 
 
-def _quoted(text: str, label: str) -> str:
-    match = re.search(rf'{label} = "([^"]*)"', text)
-    return match[1] if match else ""
+def _service_config(resource: Declared) -> Mapping[str, Any]:
+    return resource.inputs.get("serviceConfig") or {}
 
 
-def _last(text: str) -> str:
-    return text.rpartition("/")[2].rstrip('"')
+def _seconds(duration: str) -> int:
+    return int(duration.removesuffix("s"))
 
 
-def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401  # whatever an input is
-    """Every text among the inputs with the name it has; what is encrypted is left out."""
-    if isinstance(value, str):
-        yield name, value
-    elif isinstance(value, Mapping):
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401  # whatever an input is
+    """Every single value among the inputs with the name it has; what is encrypted is left out."""
+    if isinstance(value, Mapping):
         mapping: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
         if ENCRYPTED not in mapping:
             for key, part in mapping.items():
-                yield from _texts(part, key)
+                yield from _leaves(part, key)
     elif isinstance(value, list | tuple):
         parts: Iterable[Any] = value  # pyright: ignore[reportUnknownVariableType]
         for part in parts:
-            yield from _texts(part, name)
+            yield from _leaves(part, name)
+    else:
+        yield name, value

@@ -50,6 +50,34 @@ def test_each_path_and_each_function_has_its_alerts(line: Inventory):
     }
 
 
+@pytest.mark.parametrize("path", ["images", "predictions"])
+@pytest.mark.parametrize(
+    ("alert", "subscription", "metric", "limit"),
+    [
+        ("dead-letters", "-dead-letters", "num_undelivered_messages", 0),
+        ("waiting", "", "oldest_unacked_message_age", 1800),
+    ],
+)
+def test_one_dead_letter_and_half_an_hour_of_waiting_wake_somebody_at_once(
+    line: Inventory, path: str, alert: str, subscription: str, metric: str, limit: int
+):
+    assert condition(line, f"monitoring-{path}-{alert}") == {
+        "filter": f'resource.type = "pubsub_subscription" AND resource.labels.subscription_id = "{NAME}-{path}{subscription}"'
+        f' AND metric.type = "pubsub.googleapis.com/subscription/{metric}"',
+        "comparison": "COMPARISON_GT",
+        "thresholdValue": limit,
+        "duration": "0s",
+        "aggregations": [{"alignmentPeriod": "60s", "perSeriesAligner": "ALIGN_MAX"}],
+    }
+
+
+def test_every_alert_is_on_and_needs_no_second_condition(line: Inventory):
+    for alert in line.of("monitoring/alertPolicy:AlertPolicy"):
+        assert alert.inputs["combiner"] == "OR", alert.name
+        assert alert.inputs.get("enabled", True) is True, alert.name
+        assert len(alert.inputs["conditions"]) == 1, alert.name
+
+
 def test_a_function_may_fail_in_passing():
     errors = condition(declare(alertFunctionErrors=3), "monitoring-move-errors")
     assert is_subset({"comparison": "COMPARISON_GT", "thresholdValue": 3}, errors)
@@ -119,6 +147,7 @@ def test_logs_are_kept_apart_and_outlive_the_stack(line: Inventory):
         f"logging.googleapis.com/projects/{PROJECT}/locations/europe-west3/buckets/{NAME}-logs"
     )
     assert sink["filter"].count(" OR ") == 2
+    assert not {"disabled", "exclusions"} & sink.keys()
     assert f'module_id = "{NAME}-review"' in sink["filter"]
     without_review = declare(keepLogsDays=1).one("logging/projectSink:ProjectSink", "monitoring-logs-sink")
     assert "gae_app" not in without_review.inputs["filter"]

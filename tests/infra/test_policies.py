@@ -1,40 +1,54 @@
 """The program keeps every policy in every environment, and each policy notices what it is there for."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from local.program import ROOT, Stack, run_program
-from tests.infra.google_stand_in import Google, Inventory, declare
+from local.program import ROOT
 from tests.infra.planted import PLANTED, PRODUCTION, Plant
-from tests.infra.policies import GRANTS, POLICIES, PROJECT_WIDE, violations
+from tests.infra.policies import GRANTS, KINDS, POLICIES, PROJECT_WIDE, Program, violations
+
+MODEL_ELSEWHERE = "projects/models-of-all/locations/us-central1/models/ICN7"
 
 
 @pytest.fixture(scope="module")
-def production() -> Inventory:
-    return declare(**PRODUCTION)
+def production() -> Program:
+    return Program.declare(PRODUCTION)
 
 
 @pytest.mark.parametrize("stack", ["dev", "local", "production"])
 def test_each_example_stack_keeps_the_policies(stack: str):
-    declared = Inventory(run_program(Stack.read(stack), Google()))
-    assert violations(declared.resources, production=stack == "production") == {}
+    assert violations(Program.read(stack), production=stack == "production") == {}
 
 
 @pytest.mark.parametrize(
-    "values", [{}, PRODUCTION, {"modelId": "ICN7"}, {"signIn": "appengine", "reviewers": ["a@b.de"]}]
+    "config",
+    [
+        {},
+        PRODUCTION,
+        {"modelId": "ICN7"},
+        {"modelId": MODEL_ELSEWHERE},
+        {"signIn": "appengine", "reviewers": ["a@b.de"]},
+    ],
 )
-def test_other_configurations_keep_them(values: dict[str, Any]):
-    assert violations(declare(**values).resources, production=values is PRODUCTION) == {}
+def test_other_configurations_keep_them(config: dict[str, Any]):
+    assert violations(Program.declare(config), production=config is PRODUCTION) == {}
 
 
-def test_every_exception_is_made_use_of():
-    used: set[tuple[str, str | None]] = set()
-    for declared in (declare(**PRODUCTION), declare(modelId="ICN7")):
-        for grant in declared.of("projects/iAMMember:IAMMember"):
-            condition = grant.inputs.get("condition") or {}
-            used.add((f"{grant.name} {grant.inputs['role']}", condition.get("expression")))
-    assert used == PROJECT_WIDE.keys()
+def test_a_model_of_another_project_is_the_only_reason_to_grant_anything_there(production: Program):
+    elsewhere = Program.declare({"modelId": MODEL_ELSEWHERE})
+    grants = elsewhere.of("gcp:projects/iAMMember:IAMMember")
+    assert [grant.name for grant in grants if grant.inputs["project"] != elsewhere.project] == ["predict-model-user"]
+    planted = replace(production, resources=[*production.resources, *grants])
+    assert any("models-of-all" in text for text in violations(planted, production=True)["no-broad-grant"])
+
+
+def test_every_exception_is_made_use_of(production: Program):
+    programs = (production, Program.declare({"modelId": "ICN7"}))
+    grants = [grant for program in programs for grant in program.of("gcp:projects/iAMMember:IAMMember")]
+    assert {grant.name for grant in grants} == PROJECT_WIDE.keys()
+    assert {resource.type for resource in production.resources if resource.custom} == KINDS
 
 
 @pytest.mark.parametrize(
@@ -45,8 +59,13 @@ def test_every_exception_is_made_use_of():
         for number, plant in enumerate(plants)
     ],
 )
-def test_a_planted_violation_is_noticed(production: Inventory, policy: str, plant: Plant):
-    assert policy in violations(plant(production.resources), production=True)
+def test_a_planted_violation_is_noticed(production: Program, policy: str, plant: Plant):
+    assert policy in violations(plant(production), production=True)
+
+
+def test_a_secret_that_is_encrypted_in_the_config_is_none_in_plain_text(production: Program):
+    config = {"automl-inspection:iapClientSecret": {"secure": "v1:abc"}}
+    assert violations(replace(production, config=config), production=True) == {}
 
 
 def test_each_policy_is_shown_to_notice_something_and_is_explained():
@@ -56,12 +75,11 @@ def test_each_policy_is_shown_to_notice_something_and_is_explained():
 
 
 def test_what_production_alone_must_keep_a_stack_to_try_things_in_may_break():
-    dev = Inventory(run_program(Stack.read("dev"), Google()))
-    assert violations(dev.resources, production=True).keys() == {
+    assert violations(Program.read("dev"), production=True).keys() == {
         name for name, policy in POLICIES.items() if policy.production
     }
 
 
-def test_no_kind_of_grant_is_overlooked(production: Inventory):
-    granting = {resource.type for resource in production if "member" in resource.inputs}
+def test_no_kind_of_grant_is_overlooked(production: Program):
+    granting = {resource.type for resource in production.resources if "member" in resource.inputs}
     assert granting <= set(GRANTS)

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from local.program import Stack, run_program
-from tests.infra.google_stand_in import Google, declare
 from tests.infra.planted import PLANTED, PRODUCTION
-from tests.infra.policies import POLICIES, violations
+from tests.infra.policies import POLICIES, Program, violations
 from tests.proof.report import finish, report_console
 
 STACKS = ("dev", "local", "production")
@@ -36,12 +34,9 @@ class Proof:
 
 def prove() -> Proof:
     """Run the program for each stack, and the policies over what it declares."""
-    planted_into = declare(**PRODUCTION).resources
+    planted_into = Program.declare(PRODUCTION)
     return Proof(
-        broken={
-            stack: violations(run_program(Stack.read(stack), Google()).resources, production=stack == STRICT)
-            for stack in STACKS
-        },
+        broken={stack: violations(Program.read(stack), production=stack == STRICT) for stack in STACKS},
         noticed={
             policy: sum(policy in violations(plant(planted_into), production=True) for plant in PLANTED.get(policy, []))
             for policy in POLICIES
