@@ -38,7 +38,7 @@ from automl.import_reader import MalformedImportFileError, Survey, pictures, sur
 from automl.picture import UnusableImageError, prepare
 from automl.split import Set
 from automl.stack_config import StackConfigError, stack_file
-from automl.stack_model import MODEL_ID, write_model_id
+from automl.stack_model import MODEL_ID, check_model_id, write_model_id
 from automl.where import PROJECT, NowhereError
 from automl.where import project as project_or_local
 from inspection.command.progress import counting
@@ -223,13 +223,13 @@ def evaluate(
                 param_hint="--test",
             )
         several = _several_labels(test, contents, given=multi_label)
+        out.mkdir(parents=True, exist_ok=True)
         client = storage_client()
         rows = pictures(test, None if every else Set.TEST)
         with counting("Asking the model", count) as progress:
             asked = evaluation.ask(service, found, rows, client, at_once=at_once, progress=progress)
         if asked.pictures:
             scores = evaluation.evaluation(found.name, asked.pictures, multi_label=several)
-            out.mkdir(parents=True, exist_ok=True)
             (out / "evaluation.json").write_text(scores.to_json(), encoding="utf-8")
             page = report.Page(
                 title=found.display_name,
@@ -269,6 +269,8 @@ def deploy(
     """  # noqa: D301  # as above
     with _told_errors():
         file = stack_file(write, Path.cwd()) if write is not None else None
+        if file is not None:
+            check_model_id(file)
         service, found = _found(model, backend, project, location)
         if not found.model_id:
             _print(f"A deployed model costs {_hourly(service)}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
 PROJECT = "automl-inspection"
@@ -77,11 +78,10 @@ def write(file: Path, thresholds: Mapping[str, float]) -> None:
     """Set these labels' thresholds; every other byte of the file stays.
 
     Raises:
-        StackConfigError: the file cannot be read, or has an alias or a tag where the thresholds go.
+        StackConfigError: the file cannot be read, or has a tag where the thresholds go.
+        OSError: it cannot be written.
     """
-    # newline="": whichever line ends the file has, it keeps.
-    with file.open(encoding="utf-8", newline="") as stream:
-        text = stream.read()
+    text = text_of(file)
     wanted = {**read(file).by_label, **thresholds}
     others = _all_but_thresholds(file)
     for label, threshold in thresholds.items():
@@ -94,7 +94,6 @@ def write(file: Path, thresholds: Mapping[str, float]) -> None:
             written, kept = read(whole).by_label, _all_but_thresholds(whole)
         except StackConfigError:
             written, kept = None, None
-        # An alias is edited where its anchor stands: then another key has changed.
         if written != wanted or kept != others:
             raise StackConfigError(f"{file} was left as it is; put these lines in by hand:\n{lines(thresholds)}")
         whole.replace(file)
@@ -153,11 +152,44 @@ def _value(node: Node | None, key: str) -> Node | None:
     return next((value for name, value in entries if name.value == key), None)
 
 
-def _load(file: Path) -> object:
+def text_of(file: Path) -> str:
+    """A stack's file as it stands, with whichever line ends it has.
+
+    Raises:
+        StackConfigError: it cannot be read.
+    """
     try:
-        return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise StackConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+        return file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StackConfigError(f"{file} cannot be read: {error}") from error
+
+
+def config_of(text: str, file: Path) -> dict[str, Any]:
+    """The keys and values of a stack's file.
+
+    Raises:
+        StackConfigError: the text is no such file.
+    """
+    return _config(_parsed(text, file), file)
+
+
+def _load(file: Path) -> object:
+    return _parsed(text_of(file), file)
+
+
+def _parsed(text: str, file: Path) -> object:
+    """Aliases are refused: a value may contain itself by them, or grow beyond all bounds."""
+    try:
+        for event in YAML(pure=True).parse(io.StringIO(text)):
+            if isinstance(event, AliasEvent):
+                line = event.start_mark.line + 1
+                raise StackConfigError(
+                    f"{file} line {line}: *{event.anchor} is an alias; write the value there instead"
+                )
+        return YAML(typ="safe", pure=True).load(io.StringIO(text))
+    except (YAMLError, ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise StackConfigError(f"{file} cannot be read: {why}") from error
 
 
 def _config(data: Any, file: Path) -> dict[str, Any]:  # noqa: ANN401  # any YAML
@@ -176,7 +208,7 @@ def _number(value: object, file: Path, key: str) -> float:
     # `pulumi config set --path` writes numbers as text.
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= 1:
         raise StackConfigError(f"{file}: {PROJECT}:{key} is {value!r}; it is a number from 0 to 1")

@@ -269,14 +269,51 @@ def test_deploy_writes_the_model_into_the_stacks_file_and_nothing_else(
     file.write_bytes(before)
     assert run("model", "deploy", name, "--write", "dev", "--yes").exit_code == 0
     assert file.read_bytes() == before.replace(b"ICN1", name.encode())
-    file.write_text("config: {}\n")
-    refused = run("model", "deploy", name, "--write", "dev", "--yes")
-    assert refused.exit_code == 1
-    assert f"put it there yourself: automl-inspection:modelId: {name}" in refused.stderr
     missing = run("model", "deploy", name, "--write", "production", "--yes")
     assert missing.exit_code == 1
     assert "Pulumi.production.yaml" in missing.stderr
     assert run("model", "undeploy", name, "--yes").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"config: {}\n", "has 0 lines with automl-inspection:modelId; one is needed"),
+        (b"config:\n  automl-inspection:modelId: a\n  automl-inspection:modelId: b\n", "cannot be read"),
+        (b"config:\n  x:y: |\n    automl-inspection:modelId: a\n", "does not stand directly below"),
+        (b"config:\n  automl-inspection:modelId: \xff\n", "cannot be read"),
+        (b"config:\n  automl-inspection:modelId: a\n  x:y: [\n", "cannot be read"),
+        (b"config:\n  automl-inspection:modelId: a\n  x:y: &y [*y]\n", "line 3: *y is an alias"),
+        (b"config:\n  automl-inspection:modelId: a\n  x:y: " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        (b"config:\n  automl-inspection:modelId: a\n  x:y: 0001-00-00\n", "cannot be read"),
+        (b"- automl-inspection:modelId: a\n", "has no `config:`"),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_nothing_is_deployed_where_its_id_could_not_be_written(
+    models: ModelCloud, run: Run, tmp_path: Path, shared_model: Callable[[], str], content: bytes, told: str
+):
+    name = shared_model()
+    (tmp_path / "Pulumi.yaml").write_text("name: automl-inspection\n")
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_bytes(content)
+    models.gate.clear()
+    refused = run("model", "deploy", name, "--write", "dev", "--yes")
+    assert (refused.exit_code, told in refused.stderr) == (1, True), refused.stderr
+    assert not models.calls("automl.models.deploy")
+    assert file.read_bytes() == content
+
+
+def test_no_model_is_asked_where_its_answers_could_not_be_kept(
+    trained: str, models: ModelCloud, name: str, run: Run, tmp_path: Path
+):
+    assert run("model", "deploy", name, "--yes").exit_code == 0
+    (tmp_path / "report").write_text("no folder")
+    models.gate.clear()
+    result = run("model", "evaluate", name, "--test", trained, "--out", tmp_path / "report")
+    assert result.exit_code == 1
+    assert "File exists" in result.stderr
+    assert not models.calls("automl.models.predict") + models.calls("aiplatform.endpoints.predict")
 
 
 @pytest.mark.parametrize("command", ["deploy", "undeploy", "delete"])

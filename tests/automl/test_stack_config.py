@@ -102,14 +102,34 @@ def test_any_label_stays_text(stack: Path, label: str):
         ("config:\n  automl-inspection:thresholds: {ok: 1.5}\n", "1.5"),
         ("config:\n  automl-inspection:threshold: [1]\n", r"\[1\]"),
         ("config: {a:b: 1}\n", "no `config:`"),
-        ("config:\n  a:b: &t {x: 0.5}\n  automl-inspection:thresholds: *t\n", "by hand"),
+        ("config:\n  automl-inspection:threshold: " + "9" * 400 + "\n", "a number from 0 to 1"),
+        ("config:\n  automl-inspection:threshold: " + "9" * 5000 + "\n", "cannot be read"),
+        ("config:\n  a:b: 0001-00-00\n", "cannot be read"),
+        ("config:\n  a:b: \x07\n", "cannot be read"),
+        ("config:\n  a:b: " + "[" * 5000 + "]" * 5000 + "\n", "nested too deeply"),
+        ("[config]\n", "no `config:`"),
+        ("config:\n  automl-inspection:thresholds: !ok {ok: 0.9}\n", "cannot be read"),
+        ("config:\n  a:b: &t {x: 0.5}\n  automl-inspection:thresholds: *t\n", r"line 3: \*t is an alias"),
+        ("config: &c\n  a:b: *c\n", r"line 2: \*c is an alias"),
+        ("config:\n  automl-inspection:thresholds: &t\n    ok: *t\n", r"line 3: \*t is an alias"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nconfig:\n  c:d: [*b, *b]\n", r"line 2: \*a is an alias"),
     ],
+    ids=lambda value: repr(value)[:60],
 )
 def test_what_cannot_be_written_is_left_alone(stack: Path, text: str, told: str):
     stack.write_text(text)
     with pytest.raises(StackConfigError, match=told):
         write(stack, {"ok": 0.9})
     assert stack.read_text() == text
+
+
+def test_what_is_no_text_is_left_alone(stack: Path):
+    stack.write_bytes(b"config:\n  a:b: \xff\n")
+    with pytest.raises(StackConfigError, match="cannot be read"):
+        write(stack, {"ok": 0.9})
+    stack.unlink()
+    with pytest.raises(StackConfigError, match="cannot be read"):
+        read(stack)
 
 
 def test_a_stack_s_file_is_found_from_below(stack: Path):

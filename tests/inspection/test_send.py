@@ -129,6 +129,7 @@ def test_a_folder_of_which_nothing_can_be_sent_says_why(bucket: storage.Bucket, 
         ("line1/good.jpg/x", "Not a directory"),
         ("empty", "there is no file in what was given"),
     ],
+    ids=lambda value: value[:20],
 )
 def test_what_is_no_file_is_refused(bucket: storage.Bucket, pictures: Path, given: str, told: str):
     (pictures / "empty").mkdir()
