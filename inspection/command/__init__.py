@@ -64,7 +64,7 @@ def redrive(
     ] = False,
     show: Annotated[int, typer.Option(help="At most so many lines; the rest is counted.", min=0)] = 50,
 ) -> None:
-    """Show the dead letters, and what lies in the inbound bucket for too long; send it again.
+    """Show the dead letters, and what lies in the inbound bucket for too long, each with the reason; send it again.
 
     Without --yes it asks on a terminal, and changes nothing elsewhere. Sending twice does no harm.
     Exit code 0: nothing waits, or all was sent again. 1: something still waits. 2: the command was given wrongly.

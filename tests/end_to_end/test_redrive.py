@@ -361,6 +361,18 @@ class Leasing(RequestLog):
             self.done.set()
 
 
+class Silent(RequestLog):
+    """Takes every question for messages, and answers none before the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = Event()
+
+    def enter(self, call: Call) -> None:
+        if call.method == "Subscriber/Pull":
+            self.over.wait()
+
+
 @contextmanager
 def door_to(cloud: LocalCloud, gate: Gate) -> Generator[str]:
     """The address of a Pub/Sub whose calls go through a gate."""
@@ -428,19 +440,29 @@ def test_a_command_that_is_terminated_gives_back_what_it_looked_at(
 
 
 def test_a_pubsub_that_is_silent_or_away_is_an_error(cloud: LocalCloud, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as accepts, socket.socket() as closed:
+    silent = Silent()
+    with (
+        door_to(cloud, silent) as says_nothing,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket() as closed,
+    ):
         closed.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in (accepts, closed)]
+        no_grpc, nobody = (f"127.0.0.1:{port.getsockname()[1]}" for port in (listener, closed))
+        addresses = {says_nothing: "whether projects/", no_grpc: "Check the network", nobody: "Connection refused"}
         commands = [Desk(cloud, tmp_path / address, pubsubAddress=address).start("--yes") for address in addresses]
-        for address, command in zip(addresses, commands, strict=True):
-            said, error = command.communicate()
-            assert command.returncode == 1
-            assert "Nothing waits" not in said
-            assert error.startswith("Error: "), error
-            assert re.search(rf"Pub/Sub (is asked )?at {re.escape(address)}", error), error
-            assert "What was not acknowledged stays" in error
-            assert "Check the network" in error
-            assert "roles/" not in error
+        try:
+            ended = [(*command.communicate(), command.returncode) for command in commands]
+        finally:
+            silent.over.set()
+    for (address, reason), (said, error, code) in zip(addresses.items(), ended, strict=True):
+        assert code == 1, error
+        assert "Nothing waits" not in said
+        assert error.startswith("Error: "), error
+        assert re.search(rf"Pub/Sub (is asked )?at {re.escape(address)}", error), error
+        assert reason in error
+        assert "What was not acknowledged stays" in error
+        assert "roles/" not in error
+        assert "Traceback" not in error
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
