@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
 PROJECT = "automl-inspection"
 """The Pulumi project's name: the namespace of its keys."""
 
 THRESHOLDS = f"{PROJECT}:thresholds"
+
+MAX_DEPTH = 50
+"""Of lists and maps in each other; the parser needs a time that grows with its square."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z_-]*")
 _READ_AS_OTHER_THAN_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
@@ -178,18 +180,27 @@ def _load(file: Path) -> object:
 
 
 def _parsed(text: str, file: Path) -> object:
-    """Aliases are refused: a value may contain itself by them, or grow beyond all bounds."""
     try:
-        for event in YAML(pure=True).parse(io.StringIO(text)):
-            if isinstance(event, AliasEvent):
-                line = event.start_mark.line + 1
-                raise StackConfigError(
-                    f"{file} line {line}: *{event.anchor} is an alias; write the value there instead"
-                )
+        _check_bounds(text, file)
         return YAML(typ="safe", pure=True).load(io.StringIO(text))
-    except (YAMLError, ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+    except StackConfigError:
+        raise
+    except Exception as error:
+        # What text after an explicit tag (`!!int x`) makes the parser raise is not limited to its own errors.
+        why = " ".join(str(error).split()) or type(error).__name__
         raise StackConfigError(f"{file} cannot be read: {why}") from error
+
+
+def _check_bounds(text: str, file: Path) -> None:
+    """Aliases are refused, as by them a value may contain itself or grow without end; and what is nested too deeply."""
+    depth = 0
+    for event in YAML(pure=True).parse(io.StringIO(text)):
+        line = event.start_mark.line + 1
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if isinstance(event, AliasEvent):
+            raise StackConfigError(f"{file} line {line}: *{event.anchor} is an alias; write the value there instead")
+        if depth > MAX_DEPTH:
+            raise StackConfigError(f"{file} line {line} is nested too deeply: {MAX_DEPTH} lists or maps are allowed")
 
 
 def _config(data: Any, file: Path) -> dict[str, Any]:  # noqa: ANN401  # any YAML

@@ -95,12 +95,19 @@ class LocalCloud:
         Raises:
             CannotStartError: something is missing or did not start; the text says what to do.
         """
+        try:
+            self._start(say)
+        except (ProgramError, UnknownGrantError, ApiError, GoogleAPICallError, OSError) as error:
+            raise CannotStartError(str(error)) from error
+
+    def _start(self, say: Callable[[str], None]) -> None:
         self._take_home()
         self._stack.callback((self._home / STATE_FILE).unlink, missing_ok=True)
         stack = Stack.read(STACK)
         others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
         stack = replace(stack, config={**stack.config, **others})
-        self.project = stack.config["gcp:project"]
+        self.project = stack.text("gcp:project")
+        model_name = _model_name(stack)
         self.permissions = Permissions(self.project)
         say("Google's Pub/Sub emulator")
         emulator = PubSubEmulator(self._home)
@@ -110,8 +117,7 @@ class LocalCloud:
             training = pool.submit(_model, say)
             emulator.wait()
             models = ModelRegistry()
-            model_id = parse_model_id(stack.config[f"{stack.project}:modelId"], project=self.project)
-            models.register(RegisteredModel(name=model_id.name, model=training.result(), display_name="castings"))
+            models.register(RegisteredModel(name=model_name, model=training.result(), display_name="castings"))
 
         channel = grpc.insecure_channel(emulator.address)
         self._stack.callback(channel.close)
@@ -141,10 +147,7 @@ class LocalCloud:
             front=front,
         )
         self._provider = provider
-        try:
-            outputs = run_program(stack, provider, say=say).outputs
-        except (ProgramError, UnknownGrantError, ApiError, GoogleAPICallError) as error:
-            raise CannotStartError(str(error)) from error
+        outputs = run_program(stack, provider, say=say).outputs
         self.outputs = {**outputs, **_here(outputs, provider.addresses)}
         if without := provider.apply_dead_letters():
             say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
@@ -339,6 +342,15 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             "AUTOML_EMULATOR_HOST": door.address,
             "AIPLATFORM_EMULATOR_HOST": address,
         }
+
+
+def _model_name(stack: Stack) -> str:
+    # In a project made by `pulumi new` under another name, the examples' keys keep their namespace.
+    try:
+        text = stack.text(f"{stack.project}:modelId", "automl-inspection:modelId")
+        return parse_model_id(text, project=stack.text("gcp:project")).name
+    except ValueError as error:
+        raise CannotStartError(f"Pulumi.{stack.name}.yaml: modelId: {error}") from None
 
 
 def _model(say: Callable[[str], None]) -> TrainedModel:

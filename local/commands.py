@@ -62,8 +62,12 @@ def demo(
         if next(files_below(images, left_out.append), None) is None:
             raise typer.BadParameter("\n".join([f"there is no file in {images}", *left_out]), param_hint="--images")
     console = Console()
-    HOME.mkdir(exist_ok=True)
-    home = Path(tempfile.mkdtemp(prefix="demo-", dir=HOME))
+    try:
+        HOME.mkdir(exist_ok=True)
+        home = Path(tempfile.mkdtemp(prefix="demo-", dir=HOME))
+    except OSError as error:
+        Console(stderr=True).print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
     try:
         with _running_cloud(home / "cloud", console, code_when_stopped=STOPPED) as cloud:
             from local.demo import run_demo

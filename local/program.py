@@ -22,6 +22,7 @@ from pulumi.runtime.mocks import MockMonitor, set_mocks
 from pulumi.runtime.settings import SETTINGS, get_root_resource, set_root_resource
 from pulumi.runtime.stack import Stack as RootStack
 from pulumi.runtime.stack import run_pulumi_func
+from yaml.composer import ComposerError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,14 +46,40 @@ class Stack:
         """Read `Pulumi.yaml` and `Pulumi.<name>.yaml`.
 
         Raises:
-            ProgramError: there is no such stack.
+            ProgramError: there is no such stack, or a file is none that describes one.
         """
         path = root / f"Pulumi.{name}.yaml"
         if not path.is_file():
             known = ", ".join(sorted(found.name.split(".")[1] for found in root.glob("Pulumi.*.yaml")))
             raise ProgramError(f"there is no {path.name} in {root}; the stacks here are {known}")
-        project = _load_yaml(root / "Pulumi.yaml")["name"]
-        return cls(project=project, name=name, config=_load_yaml(path).get("config") or {})
+        project = _load_yaml(root / "Pulumi.yaml").get("name")
+        if not isinstance(project, str) or not project:
+            raise ProgramError(f"{root / 'Pulumi.yaml'}: name is {project!r}; it is the project's name, as text")
+        config = _load_yaml(path).get("config")
+        if not isinstance(config, dict):
+            raise ProgramError(f"{path} has no `config:` with keys below it")
+        keys: dict[Any, Any] = config  # pyright: ignore[reportUnknownVariableType]
+        for key, value in keys.items():
+            try:
+                _ = _as_engine(value)
+            except (TypeError, ValueError) as error:
+                raise ProgramError(
+                    f"{path}: the value of {key!r} is nothing that can be handed over: {error}"
+                ) from error
+        if odd := [key for key in keys if not isinstance(key, str)]:
+            raise ProgramError(f"{path}: the key {odd[0]!r} is no text: put it in quotes, with its namespace")
+        return cls(project=project, name=name, config=keys)
+
+    def text(self, *keys: str) -> str:
+        """The value of the first of these keys that is set; it must be text.
+
+        Raises:
+            ProgramError: none is, or it is not.
+        """
+        value = next((self.config[key] for key in keys if key in self.config), None)
+        if not isinstance(value, str) or not value:
+            raise ProgramError(f"Pulumi.{self.name}.yaml: {keys[0]} is {value!r}; it is required, as text")
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,12 +208,33 @@ class _Told(logging.Logger):
 
 
 def _as_engine(value: object) -> str:
-    """The engine hands every value over as text, lists and objects as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """The engine hands every value over as text, lists and objects as JSON; of JSON's types it makes no date."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases: a value may contain itself by them, or grow beyond all bounds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise ComposerError(
+                None, None, f"*{event.anchor} is an alias; write the value there instead", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        loaded = yaml.load(path.read_bytes().decode(), _Loader)  # noqa: S506 - a safe one
+    except RecursionError as error:
+        raise ProgramError(f"{path} cannot be read: it is nested too deeply") from error
+    except Exception as error:
+        # What text after an explicit tag (`!!int x`) makes PyYAML raise is not limited to its own errors.
+        raise ProgramError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+    if not isinstance(loaded, dict):
+        raise ProgramError(f"{path} has no keys with values")
+    return loaded  # pyright: ignore[reportUnknownVariableType]
 
 
 def _discard(_: object) -> None:

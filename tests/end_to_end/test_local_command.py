@@ -76,6 +76,17 @@ def test_a_demo_without_pictures_is_refused(folder: Path) -> None:
     assert "there is no file in empty" in errors
 
 
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_place_that_is_taken_is_told(tmp_path: Path, command: str) -> None:
+    (tmp_path / ".local").write_text("a file")
+    refused = start(tmp_path, "local", command)
+    _, errors = refused.communicate(timeout=SECONDS_TO_WAIT)
+    assert refused.returncode == 1
+    assert errors.startswith("Error: ")
+    assert "'.local" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_running_cloud_takes_pictures_and_leaves_no_process_whatever_it_is_stopped_by(
     folder: Path, how: signal.Signals
