@@ -532,7 +532,7 @@ def _print(found: Found, first: list[Waiting], unreadable: str | None, console: 
 
 def _table(lines: list[Waiting]) -> Table:
     table = Table("where", "image", "since", "why")
-    table.columns[1].overflow = "fold"
+    table.columns[1].overflow = table.columns[3].overflow = "fold"  # a long name or role is not cut off
     for waiting in lines:
         since = f"{waiting.since:%Y-%m-%d %H:%M:%S}Z"
         table.add_row(waiting.where, Text(_printable(waiting.image)), since, Text(_printable(waiting.why)))
