@@ -7,7 +7,7 @@ on other pictures than the line sends would be wrong.
 import io
 import math
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 MAX_JPEG_BYTES = 1_100_000
 MAX_SIDE = 4096
@@ -15,6 +15,16 @@ MAX_PIXELS = 40_000_000
 
 _QUALITY = 90
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by EXIF's orientation. (ImageOps.exif_transpose fails where any tag is odd.)"""
 _SUITS_A_MODEL = ("L", "RGB")
 
 
@@ -37,11 +47,11 @@ def prepare(data: bytes) -> bytes:
     try:
         image.draft(None, (MAX_SIDE, MAX_SIDE))
         image.load()
-        upright = image.getexif().get(_ORIENTATION, 1) == 1
-        if image.format == "JPEG" and image.mode in _SUITS_A_MODEL and upright and len(data) <= MAX_JPEG_BYTES:
+        turn = _turn(image)
+        if image.format == "JPEG" and image.mode in _SUITS_A_MODEL and turn is None and len(data) <= MAX_JPEG_BYTES:
             return data
         image.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=2.0)
-        return _fitting_jpeg(_flat(ImageOps.exif_transpose(image)))
+        return _fitting_jpeg(_flat(image if turn is None else image.transpose(turn)))
     except Exception as error:
         # What a damaged file makes a decoder raise is not limited to any few types.
         raise UnusableImageError(f"the picture is damaged or incomplete: {error or type(error).__name__}") from error
@@ -51,9 +61,18 @@ def thumbnail(data: bytes, side: int) -> bytes:
     """A small JPEG for a person to look at; a ValueError if there is no picture in it."""
     with Image.open(io.BytesIO(data)) as image:
         image.draft("RGB", (side, side))
-        small = ImageOps.exif_transpose(image).convert("RGB")
+        image.load()
+        turn = _turn(image)
+        small = (image if turn is None else image.transpose(turn)).convert("RGB")
         small.thumbnail((side, side))
         return _jpeg(small)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - the picture is good even where its EXIF block is damaged in any way
+        return None
 
 
 def _flat(image: Image.Image) -> Image.Image:

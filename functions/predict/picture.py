@@ -6,8 +6,9 @@ import math
 import threading
 import warnings
 import zlib
+from contextlib import suppress
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 """What is read, by content and not by name. Only formats with a decoder that is kept up: others are a way in."""
@@ -24,6 +25,17 @@ MAX_SIDE = 4096
 _TOO_LARGE = f"the picture is too large to decode: over {MAX_PIXELS:,} pixels"
 _QUALITY = 90
 _SUITS_A_MODEL = ("L", "RGB")
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by EXIF's orientation; 1 is upright, and others are none."""
 
 # Pillow's own guard stays as a second one behind MAX_PIXELS; it raises above twice this.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -85,31 +97,45 @@ def _prepare(data: bytes) -> bytes:
         ) from error
     if image.width * image.height > MAX_PIXELS:
         raise UnusableImageError(_TOO_LARGE)
+    _forget_odd_metadata(image)
     # A large JPEG is decoded at a half, a quarter or an eighth: faster, and with so much less memory.
     image.draft(None, (MAX_SIDE, MAX_SIDE))
     image.load()
-    turned = _orientation(image) != 1
+    turn = _TURNS.get(_orientation(image))
     profile: bytes | None = image.info.get("icc_profile")
     if (
         image.format == "JPEG"
         and image.mode in _SUITS_A_MODEL
-        and not turned
+        and turn is None
         and (profile is None or _is_srgb(profile))
         and len(data) <= MAX_JPEG_BYTES
     ):
         return data
     flat = _to_eight_bits(image)
     flat.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=2.0)
-    if turned:
-        flat = ImageOps.exif_transpose(flat)
+    if turn is not None:
+        # Not by ImageOps.exif_transpose: that also rewrites the EXIF block, and fails where one tag in it is odd.
+        flat = flat.transpose(turn)
     return _fitting_jpeg(_to_srgb(_over_white(flat), profile))
 
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(0x0112, 1)
+        return image.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - the picture is good even where its EXIF block is damaged in any way
         return 1
+
+
+def _forget_odd_metadata(image: Image.Image) -> None:
+    """Take away what Pillow cannot take as it stands in a TIFF's tags, and would refuse a good picture for."""
+    for key in ("xmp", "icc_profile"):
+        if not isinstance(image.info.get(key, b""), bytes):
+            del image.info[key]
+    if image.format == "TIFF":
+        with suppress(Exception):
+            exif = image.getexif()
+            for tag in set(exif) - {_ORIENTATION}:
+                del exif[tag]
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """What `inspection model` sends to a model is what the deployed function sends: thresholds hold for the same pictures."""
 
 import io
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,10 +38,16 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:  # noqa: ANN4
     return file.getvalue()
 
 
-def turned() -> bytes:
+def turned(orientation: int = 6) -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     return saved(noise(60, 40), "JPEG", exif=exif)
+
+
+def turned_with_an_odd_tag() -> bytes:
+    """Its resolution is a text, which nobody can write again."""
+    tags = struct.pack("<HHHI4sHHI4s", 2, 0x0112, 3, 1, b"\6\0\0\0", 0x011A, 2, 3, b"abc\0")
+    return saved(noise(60, 40), "JPEG", exif=b"Exif\0\0II*\0" + struct.pack("<I", 8) + tags + bytes(4))
 
 
 def see_through() -> bytes:
@@ -63,12 +70,27 @@ def deep_grey() -> bytes:
         saved(noise(60, 40), "BMP"),
         saved(noise(60, 40).convert("P"), "GIF"),
         saved(noise(60, 40).convert("1"), "PNG"),
-        turned(),
+        *map(turned, range(10)),
+        turned_with_an_odd_tag(),
+        saved(noise(60, 40), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage"),
         see_through(),
         deep_grey(),
         saved(noise(1200, 900), "JPEG", quality=100, subsampling=0),
     ],
-    ids=["jpeg", "grey jpeg", "png", "bmp", "gif", "1 bit", "turned", "see-through", "16 bits", "too many bytes"],
+    ids=[
+        "jpeg",
+        "grey jpeg",
+        "png",
+        "bmp",
+        "gif",
+        "1 bit",
+        *(f"turned {number}" for number in range(10)),
+        "turned, odd tag",
+        "damaged EXIF",
+        "see-through",
+        "16 bits",
+        "too many bytes",
+    ],
 )
 def test_the_function_sends_the_same_bytes(data: bytes, function_prepares: Callable[[bytes], bytes]):
     assert prepare(data) == function_prepares(data)
@@ -91,5 +113,6 @@ def test_what_is_no_picture_is_refused(data: bytes, text: str):
 
 
 def test_a_thumbnail_is_small_and_upright(tmp_path: Path):
-    with Image.open(io.BytesIO(thumbnail(turned(), 30))) as small:
-        assert small.size == (20, 30)
+    for data in (turned(), turned_with_an_odd_tag()):
+        with Image.open(io.BytesIO(thumbnail(data, 30))) as small:
+            assert small.size == (20, 30)

@@ -189,6 +189,71 @@ def test_a_damaged_exif_block_does_not_cost_the_picture():
     assert close(right, BLUE)
 
 
+def exif_block(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """(tag, type, count, value) each; the value stands in the entry."""
+    directory = b"".join(struct.pack("<HHI4s", *entry) for entry in sorted(entries))
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
+
+
+TURNED = (0x0112, 3, 1, b"\6\0\0\0")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        (0x010F, 12, 1, b"\x08\0\0\0"),
+        (0x011A, 2, 3, b"abcd"),
+        (0x011A, 11, 1, b"\xff\xff\xff\xff"),
+        (0x0128, 4, 1, b"\xff\xff\xff\xff"),
+        (0x8769, 8, 1, b"\xff\xff\xff\xff"),
+        (0x02BC, 3, 2, b"\xff\xfe\x01\0"),
+    ],
+    ids=["maker is a float", "resolution is text", "resolution is NaN", "unit is 2^32", "block before the file", "XMP"],
+)
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_a_turned_picture_with_an_odd_tag_stands_upright(image_format: str, odd: tuple[int, int, int, bytes]):
+    stored = part().transpose(Image.Transpose.ROTATE_90)
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    prepared = seen(saved(stored, image_format, exif=exif_block(TURNED, odd), **options))
+    assert prepared.size == (160, 120)
+    left, right = left_and_right(prepared)
+    assert close(left, RED)
+    assert close(right, BLUE)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_is_none_turns_nothing(orientation: int):
+    data = saved(part(), "JPEG", exif=exif_block((0x0112, 3, 1, struct.pack("<HH", orientation, 0))))
+    assert prepare(data) == data
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        (700, 3, 1, b"\x08\0\0\0"),
+        (700, 2, 3, b"abc\0"),
+        (34675, 2, 3, b"abc\0"),
+        (34675, 4, 1, b"\x08\0\0\0"),
+        (34665, 9, 1, b"\xff\xff\xff\xff"),
+        (34853, 8, 1, b"\xff\xff\xff\xff"),
+    ],
+    ids=["XMP is a number", "XMP is text", "profile is text", "profile is a number", "EXIF before the file", "GPS too"],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_tiff_with_an_odd_tag_is_a_picture(odd: tuple[int, int, int, bytes], turned: bool):
+    pixels = bytes([255, 255, 255, 0, 0, 0])  # three pixels wide, two high: white over black
+    entries = [
+        (256, 3, 1, b"\3\0\0\0"), (257, 3, 1, b"\2\0\0\0"), (258, 3, 1, b"\x08\0\0\0"), (259, 3, 1, b"\1\0\0\0"),
+        (262, 3, 1, b"\1\0\0\0"), (273, 4, 1, b"\x08\0\0\0"), (277, 3, 1, b"\1\0\0\0"), (278, 3, 1, b"\2\0\0\0"),
+        (279, 4, 1, b"\6\0\0\0"), odd, *([TURNED] if turned else []),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHI4s", *entry) for entry in sorted(entries))
+    prepared = seen(b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory + bytes(4))
+    assert prepared.size == ((2, 3) if turned else (3, 2))
+    assert close(prepared.getpixel((1, 0)), 255, 4), "the right column, or the upper row"
+    assert close(prepared.getpixel((0, 1)), 0, 4), "the left column, or the lower row"
+
+
 def swapped_profile() -> bytes:
     """SRGB with its red and blue primaries exchanged: whoever ignores it sees blue for red."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
