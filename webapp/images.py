@@ -24,6 +24,9 @@ IAM_EMULATOR_VARIABLE = "IAMCREDENTIALS_EMULATOR_HOST"
 
 _IAM = "https://iamcredentials.googleapis.com"
 
+_TIMEOUT = 10
+"""Seconds, for one try; the client itself would wait two minutes."""
+
 
 class ImageLinks:
     """Signs links to the pictures of one bucket.
@@ -36,7 +39,7 @@ class ImageLinks:
         self._bucket = bucket
         self._credentials = credentials
         self._signer_email = signer_email
-        self._request = _iam_request()
+        self._request = _Iam(_iam_address())
         self._signing: service_account.Credentials | None = None
         self.origin = _origin(bucket.client.api_endpoint)
         """Where the links lead, as the page's content security policy names it."""
@@ -66,12 +69,7 @@ class ImageLinks:
         return self._signing
 
 
-def _iam_request() -> HttpRequest:
-    emulator = os.environ.get(IAM_EMULATOR_VARIABLE) or os.environ.get(STORAGE_EMULATOR_VARIABLE)
-    return _EmulatedIam(emulator) if emulator else HttpRequest()
-
-
-class _EmulatedIam(HttpRequest):
+class _Iam(HttpRequest):
     """Google's client for signBlob has a fixed address; the local cloud has another."""
 
     def __init__(self, address: str) -> None:
@@ -79,7 +77,11 @@ class _EmulatedIam(HttpRequest):
         self._address = address.rstrip("/") if "://" in address else f"http://{address}"
 
     def __call__(self, url: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # the client's own signature
-        return super().__call__(url.replace(_IAM, self._address, 1), *args, **kwargs)
+        return super().__call__(url.replace(_IAM, self._address, 1), *args, **{"timeout": _TIMEOUT} | kwargs)
+
+
+def _iam_address() -> str:
+    return os.environ.get(IAM_EMULATOR_VARIABLE) or os.environ.get(STORAGE_EMULATOR_VARIABLE) or _IAM
 
 
 def _origin(url: str) -> str:

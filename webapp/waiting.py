@@ -21,6 +21,8 @@ RECOUNT_SECONDS = 120
 COUNTING_THREAD = "count-waiting"
 _PAGE_SIZE = 1000
 _FIRST_PAGE_SECONDS = 3
+_TIMEOUT = 10
+_RETRY = DEFAULT_RETRY.with_timeout(20)
 
 _log = structured_logger("review.waiting")
 
@@ -63,8 +65,8 @@ class WaitingCount:
                 page_size=_PAGE_SIZE,
                 max_results=COUNT_LIMIT,
                 fields="items(name),nextPageToken",
-                timeout=10,
-                retry=DEFAULT_RETRY.with_timeout(20),
+                timeout=_TIMEOUT,
+                retry=_RETRY,
             )
             for page in names.pages:
                 count += sum(not str(blob.name).endswith("/") for blob in page)

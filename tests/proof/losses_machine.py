@@ -7,8 +7,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -27,6 +29,7 @@ from local.faults import Kind, NoFaults, Once, Randomly, When
 from tests.proof.losses_stage import (
     DARK,
     GREY,
+    INBOUND,
     LABELS,
     LIGHT,
     MOVE,
@@ -40,15 +43,23 @@ from tests.proof.losses_stage import (
     running_line,
 )
 from tests.proof.report import finish, report_console
+from webapp.reviewing import CLAIM_TIME
 
 SEQUENCES = 200
 STEPS = 50
+
+Item = TypeVar("Item")
 
 _AT = st.integers(0, 7)
 """Which of those that wait, counted round."""
 _KINDS = tuple(kind for kind in Kind if kind is not Kind.DEATH)  # a death costs a process; the matrix has them all
 _ANSWERED = (Kind.TOO_MANY, Kind.INTERNAL, Kind.UNAVAILABLE, Kind.RESET)
 _REVIEWER = st.sampled_from(("anna", "bert"))
+
+
+def at_round(choices: Sequence[Item], at: int) -> Item:
+    """One of the choices, counted round."""
+    return choices[at % len(choices)]
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -61,18 +72,27 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.line.reset()
-        self._held: dict[str, list[dict[str, Any]]] = {"anna": [], "bert": []}
-        self._undoable: dict[str, list[tuple[str, dict[str, Any]]]] = {"anna": [], "bert": []}
+        self._shown: list[tuple[str, dict[str, Any]]] = []
+        """Who was shown what, and has done nothing about it."""
+        self._undoable: list[tuple[str, str, dict[str, Any]]] = []
+        """Who decided on what, and how that was answered."""
         self._decided: dict[str, tuple[str, str]] = {}
         """The model: label and reviewer of each picture with a decision that was answered and not taken back."""
+        self._claims: dict[str, tuple[str, datetime]] = {}
+        """The model: who was given each picture last, and until when it is theirs."""
 
     # The camera, and Pub/Sub
 
-    @initialize(greys=st.lists(st.sampled_from((DARK, GREY, GREY, LIGHT)), min_size=3, max_size=6))
-    def begin(self, greys: list[int]) -> None:
-        """A few pictures are on their way."""
+    @initialize(
+        greys=st.lists(st.sampled_from((DARK, GREY, GREY, GREY, LIGHT)), min_size=3, max_size=6),
+        delivered=st.integers(0, 6),
+    )
+    def begin(self, greys: list[int], delivered: int) -> None:
+        """A few pictures are on their way, or there already."""
         for number, grey in enumerate(greys):
             self.upload(f"{number % 3}.jpg", grey)
+            if number < delivered:
+                self.line.flow()
 
     @rule(name=st.sampled_from(("0.jpg", "1.jpg", "b/c.jpg")), grey=st.sampled_from((DARK, GREY, GREY, LIGHT)))
     def upload(self, name: str, grey: int) -> None:
@@ -156,51 +176,64 @@ class AnyOrder(RuleBasedStateMachine):
 
     # Two reviewers
 
-    @precondition(lambda self: any(found.name.startswith("unclear/") for found in self.line.found(PREDICTION)))
-    @rule(who=_REVIEWER, count=st.integers(1, 3))
-    def look(self, who: str, count: int) -> None:
+    @precondition(lambda self: self._shown or self._undoable or self._waits())
+    @rule(act=st.sampled_from(("look", "decide", "undo", "skip")), who=_REVIEWER, at=_AT, label=st.sampled_from(LABELS))
+    def review(self, act: str, who: str, at: int, label: str) -> None:
+        """One rule, as hypothesis leaves out whole rules for whole sequences; what cannot be done is a look."""
+        if act == "decide" and self._shown:
+            self._decide(*at_round(self._shown, at), label)
+        elif act == "skip" and self._shown:
+            self._skip(*at_round(self._shown, at))
+        elif act == "undo" and self._undoable:
+            self._undo(*at_round(self._undoable, at))
+        else:
+            self._look(who, 1 + at % 3)
+
+    def _waits(self) -> bool:
+        return any(found.name.startswith("unclear/") for found in self.line.found(PREDICTION))
+
+    def _look(self, who: str, count: int) -> None:
         """Open the page, or go on."""
-        self._held[who] += self._page(who).queue(count)
+        for shown in self._page(who).queue(count):
+            self._take(who, shown)
         self.done["reviewer looks"] += 1
 
-    @precondition(lambda self: any(self._held.values()))
-    @rule(who=_REVIEWER, at=_AT, label=st.sampled_from(LABELS))
-    def decide(self, who: str, at: int, label: str) -> None:
+    def _decide(self, who: str, shown: dict[str, Any], label: str) -> None:
         """Decide on a picture that was shown, perhaps long ago."""
-        if not self._held[who]:
-            return
-        shown = self._held[who].pop(at % len(self._held[who]))
         source = self._source_of(shown)
+        if source is not None and self._may_be_copied_again(source):
+            return
+        self._shown.remove((who, shown))
         answer = self._page(who).decide(shown, label)
         self.done[f"decision answered {answer.status_code}"] += 1
         if answer.status_code == 200:
             assert source is not None
+            assert self._is_free_for(who, source), f"{who} has decided on {source}, which another has: {self._claims}"
+            self._claims.pop(source, None)
             self._decided[source] = (label, self._page(who).email)
-            self._undoable[who].append((source, answer.json()))
+            self._undoable.append((who, source, answer.json()))
 
-    @precondition(lambda self: any(self._undoable.values()))
-    @rule(who=_REVIEWER)
-    def undo(self, who: str) -> None:
-        """Take the last decision back."""
-        if not self._undoable[who]:
-            return
-        source, decision = self._undoable[who].pop()
+    def _undo(self, who: str, source: str, decision: dict[str, Any]) -> None:
+        """Take a decision back."""
+        self._undoable.remove((who, source, decision))
         answer = self._page(who).undo(decision)
         self.done[f"undo answered {answer.status_code}"] += 1
         if answer.status_code == 200:
             # She may have decided on it twice, on two looks at it, and take that one decision back twice.
             self._decided.pop(source, None)
-            self._held[who].append(answer.json())
+            self._take(who, answer.json())
 
-    @precondition(lambda self: any(self._held.values()))
-    @rule(who=_REVIEWER, at=_AT)
-    def skip(self, who: str, at: int) -> None:
+    def _skip(self, who: str, shown: dict[str, Any]) -> None:
         """Leave a picture to others."""
-        if self._held[who]:
-            self._page(who).skip(self._held[who].pop(at % len(self._held[who])))
-            self.done["skip"] += 1
+        self._shown.remove((who, shown))
+        source = self._source_of(shown)
+        answer = self._page(who).skip(shown)
+        self.done[f"skip answered {answer.status_code}"] += 1
+        if answer.status_code == 204 and source is not None:
+            assert self._is_free_for(who, source), f"{who} has skipped {source}, which another has: {self._claims}"
+            self._claims.pop(source, None)
 
-    @precondition(lambda self: any(self._held.values()))
+    @precondition(lambda self: self._shown)
     @rule(minutes=st.sampled_from((1, 3)))
     def pass_by(self, minutes: int) -> None:
         """Claims run out."""
@@ -237,6 +270,27 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _page(self, who: str) -> Page:
         return self.line.anna if who == "anna" else self.line.bert
+
+    def _take(self, who: str, shown: dict[str, Any]) -> None:
+        """What the page has been given is nobody else's."""
+        source = self._source_of(shown)
+        assert source is not None, f"{shown} is nowhere"
+        assert self._is_free_for(who, source), f"{who} is given {source}, which another has: {self._claims}"
+        self._claims[source] = (who, self.line.now + CLAIM_TIME)
+        self._shown.append((who, shown))
+
+    def _is_free_for(self, who: str, source: str) -> bool:
+        holder, until = self._claims.get(source, (who, self.line.now))
+        return holder == who or until <= self.line.now
+
+    def _may_be_copied_again(self, source: str) -> bool:
+        """Whether a decision may lead to a second copy, as docs/decisions.md says.
+
+        Its original was not deleted yet, and Pub/Sub has two messages about it, of which the second passes for the first.
+        """
+        inbound = {layout.source_uri(INBOUND, found.name, found.generation) for found in self.line.found(INBOUND)}
+        told = [one for subscription in self._subscriptions for one in subscription.told_of()]
+        return source in inbound and told.count(source) > 1
 
     def _source_of(self, shown: dict[str, Any]) -> str | None:
         """Which picture that is, wherever it is by now."""

@@ -29,7 +29,7 @@ from local.gate import Call, RequestLog
 from local.models.training import ready_model
 from local.runner import Program
 from local.samples import samples
-from tests.proof.losses_stage import CAMERA, Found, Sent, what_is_wrong
+from tests.proof.losses_stage import CONTENT_TYPES, Found, Sent, what_is_wrong
 from tests.proof.report import finish, report_console
 
 FUNCTIONS = ("-predict", "-move")
@@ -100,6 +100,11 @@ class _Killer:
             start.result()
 
 
+def _model(cloud: LocalCloud) -> str:
+    (name,) = {program.env["MODEL_ID"] for program in cloud.programs().values() if "MODEL_ID" in program.env}
+    return name
+
+
 def _identity(program: Program) -> str:
     """The account that a program runs as."""
     return unquote(program.env["STORAGE_EMULATOR_HOST"].rpartition("/as/")[2])
@@ -157,6 +162,7 @@ def run(
                 line.found(cloud.inbound_bucket),
                 predicted,
                 scores=ready_model(CACHE / "models").scores,
+                models={_model(cloud)},
                 bucket=cloud.inbound_bucket,
             ),
         )
@@ -189,9 +195,12 @@ class _Line:
             # A comment, which leaves the picture as it is, right behind the start of the file.
             data = jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
             blob = self._client.bucket(self._cloud.inbound_bucket).blob(name)
-            blob.metadata = CAMERA
-            blob.upload_from_string(data, content_type="image/jpeg", if_generation_match=0)
-            return Sent(name, int(blob.generation or 0), data)
+            blob.metadata = camera = {"shot": str(number)}
+            content_type = CONTENT_TYPES[number % len(CONTENT_TYPES)]
+            blob.upload_from_string(data, content_type=content_type, if_generation_match=0)
+            return Sent(
+                name=name, generation=int(blob.generation or 0), data=data, content_type=content_type, metadata=camera
+            )
 
         self.sent += self._pool.map(upload, range(first, first + len(names)), names)
 
@@ -205,7 +214,7 @@ class _Line:
                 "objectId": sent.name,
                 "objectGeneration": str(sent.generation),
             }
-            resource = {"size": str(len(sent.data)), "contentType": "image/jpeg", "metadata": CAMERA}
+            resource = {"size": str(len(sent.data)), "contentType": sent.content_type, "metadata": dict(sent.metadata)}
             self._publisher.publish(topic, json.dumps(resource).encode(), **attributes).result()
             self.told_twice += 1
 
@@ -243,7 +252,12 @@ class _Line:
         def read(blob: storage.Blob) -> Found:
             data = blob.download_as_bytes()
             return Found(
-                str(blob.name), int(blob.generation or 0), blob.metadata or {}, blob.content_type or "", lambda: data
+                str(blob.name),
+                int(blob.generation or 0),
+                blob.metadata or {},
+                blob.content_type or "",
+                blob.content_encoding or "",
+                lambda: data,
             )
 
         return list(self._pool.map(read, self._client.list_blobs(bucket)))

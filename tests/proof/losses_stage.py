@@ -5,6 +5,7 @@ Pub/Sub's place is taken here, so that a message comes when a test says so: late
 """
 
 import base64
+import gzip
 import importlib
 import io
 import json
@@ -16,11 +17,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -56,13 +58,13 @@ from local.rpc import RunningGrpcServer, unary_method
 from local.storage.server import storage_app
 from local.storage.signing import Signers
 from local.storage.store import ObjectStore
-from webapp import reviewing
+from webapp import images, reviewing, waiting
 from webapp.guard import PAGE_HEADER
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client
 from webapp.picture import PictureId
 from webapp.settings import Settings, SignInMode
-from webapp.waiting import WaitingCount
+from webapp.waiting import COUNTING_THREAD, WaitingCount
 
 ROOT = Path(__file__).parents[2]
 INBOUND, PREDICTION = "inbound", "prediction"
@@ -73,7 +75,8 @@ LABELS = ("ok", "defect")
 THRESHOLDS = Thresholds(labels=LABELS, common=0.8)
 ANNA, BERT = "anna@example.com", "bert@example.com"
 SITE = "https://review.example.com"
-CAMERA = {"station": "7"}
+CONTENT_TYPES = ("image/jpeg", "image/pjpeg", "application/octet-stream")
+"""What cameras call a JPEG."""
 
 PREDICT, PREDICT_VERTEX, MOVE, REVIEW = (
     f"{part}@factory.iam.gserviceaccount.com" for part in ("predict", "predict-vertex", "move", "review")
@@ -82,6 +85,11 @@ PREDICT, PREDICT_VERTEX, MOVE, REVIEW = (
 SECONDS_TO_GIVE_UP = 0.15
 """Instead of the half minute that the functions' and the app's clients wait."""
 MAX_ATTEMPTS = 5
+
+GZIP = b"\x1f\x8b"
+"""https://www.rfc-editor.org/rfc/rfc1952#section-2.3.1"""
+A_SHIFT = timedelta(hours=8)
+"""No test lets more time go by."""
 
 DARK, GREY, LIGHT = 40, 128, 220
 """Of a picture: a good part, one that the model is unsure about, a defective one."""
@@ -112,13 +120,17 @@ class Brightness:
         return {"ok": 1 - ok, "defect": ok} if self.answers_otherwise else {"ok": ok, "defect": 1 - ok}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sent:
     """A picture as the camera uploaded it; `source` tells it from every other one."""
 
     name: str
     generation: int
     data: bytes
+    content_type: str
+    content_encoding: str = ""
+    metadata: Mapping[str, str]
+    """The camera's own."""
 
     @property
     def source(self) -> str:
@@ -134,6 +146,7 @@ class Found:
     generation: int
     metadata: Mapping[str, str]
     content_type: str
+    content_encoding: str
     read: Callable[[], bytes]
 
 
@@ -143,9 +156,9 @@ def what_is_wrong(
     predicted: Iterable[Found],
     *,
     scores: Callable[[bytes], Mapping[str, float] | None],
+    models: Container[str],
     replaced: frozenset[str] | set[str] = frozenset(),
     waiting: frozenset[str] | set[str] = frozenset(),
-    camera: Mapping[str, str] = CAMERA,
     bucket: str = INBOUND,
 ) -> list[str]:
     """Every picture that is lost, doubled, changed, in the wrong folder or told untruths about; empty if all is well.
@@ -155,9 +168,9 @@ def what_is_wrong(
         inbound: what is in the inbound bucket now.
         predicted: what is in the prediction bucket now.
         scores: what the model says of a picture's bytes; None where it cannot take them.
+        models: the names of those that were asked.
         replaced: the sources that the camera itself overwrote before their turn.
         waiting: the sources that may lie in the inbound bucket, as their messages are kept.
-        camera: metadata that every picture was uploaded with.
         bucket: the inbound bucket's name.
     """
     problems: list[str] = []
@@ -173,8 +186,8 @@ def what_is_wrong(
             continue
         problems += _misplaced(source, copies, original, kept=source in waiting)
         for place in [*copies, *([original] if original else [])]:
-            problems += _changes(place, one, camera)
-        problems += [problem for copy in copies for problem in _untruths(copy, scores(one.data))]
+            problems += _changes(place, one)
+        problems += [problem for copy in copies for problem in _untruths(copy, scores(one.data), models)]
     problems += [
         f"FOREIGN: {found.name} ({source}) was never sent" for source, all_ in places.items() for found in all_
     ]
@@ -195,21 +208,31 @@ def _misplaced(source: str, copies: list[Found], original: Found | None, *, kept
     return []
 
 
-def _changes(place: Found, sent: Sent, camera: Mapping[str, str]) -> list[str]:
+def _changes(place: Found, sent: Sent) -> list[str]:
     changed = [f"CHANGED: {place.name} has not the bytes of {sent.source}"] if place.read() != sent.data else []
-    lost = [key for key, value in camera.items() if place.metadata.get(key) != value]
-    return changed + [f"{place.name} has lost the camera's own {key}" for key in lost]
+    camera = {key: value for key, value in place.metadata.items() if not layout.is_our_key(key)}
+    for what, has, had in (
+        ("content type", place.content_type, sent.content_type),
+        ("content encoding", place.content_encoding, sent.content_encoding),
+        ("metadata of the camera's own", camera, sent.metadata),
+    ):
+        if has != had:
+            changed.append(f"CHANGED: {place.name} has the {what} {has}, {sent.source} had {had}")
+    return changed
 
 
-def _untruths(copy: Found, scores: Mapping[str, float] | None) -> list[str]:
+def _untruths(copy: Found, scores: Mapping[str, float] | None, models: Container[str]) -> list[str]:
     metadata = copy.metadata
     folder = copy.name.partition("/")[0]
+    model = metadata.get(layout.MODEL, "")
+    problems = [] if model in models else [f"{copy.name} says {model}, which was never asked"]
     if scores is None:
         if folder != REJECTED or not metadata.get(layout.ERROR):
-            return [f"{copy.name} is no picture, and its place or its metadata {dict(metadata)} does not say so"]
-        return []
+            problems.append(
+                f"{copy.name} is no picture, and its place or its metadata {dict(metadata)} does not say so"
+            )
+        return problems
     label = max(scores, key=scores.__getitem__)
-    problems: list[str] = []
     if metadata.get(layout.PREDICTION_LABEL) != label:
         problems.append(f"{copy.name} says {metadata.get(layout.PREDICTION_LABEL)}, the model {label}")
     if abs(float(metadata.get(layout.PREDICTION_SCORE, -1)) - scores[label]) > 1e-5:
@@ -218,11 +241,19 @@ def _untruths(copy: Found, scores: Mapping[str, float] | None) -> list[str]:
     expected = folder_for(label, scores[label], THRESHOLDS)
     if folder == "human_decided":
         last = copy.name.rpartition("/")[2]
-        if not (decision and last.startswith(f"{decision}_") and metadata.get(layout.DECIDED_BY)):
+        known = decision and metadata.get(layout.DECIDED_BY) and _is_past(metadata.get(layout.DECIDED_AT, ""))
+        if not (known and last.startswith(f"{decision}_")):
             problems.append(f"{copy.name} is decided, and its metadata {dict(metadata)} says otherwise")
     elif folder != expected:
         problems.append(f"{copy.name} belongs into {expected}/")
     return problems
+
+
+def _is_past(time: str) -> bool:
+    try:
+        return datetime.fromisoformat(time) <= datetime.now(UTC) + A_SHIFT
+    except (ValueError, TypeError):  # no time, or one without its zone
+        return False
 
 
 @dataclass
@@ -291,15 +322,19 @@ class Subscription:
 
     def sources(self) -> set[str]:
         """Of the pictures that the dead letters are about."""
-        sources: set[str] = set()
-        for message in self.dead:
-            content = message.body["message"]
-            if "objectId" in (fields := content["attributes"]):
-                sources.add(layout.source_uri(INBOUND, fields["objectId"], int(fields["objectGeneration"])))
-            else:
-                fields = json.loads(base64.b64decode(content["data"]))
-                sources.add(layout.source_uri(INBOUND, fields["image_name"], fields["generation"]))
-        return sources
+        return set(map(_source_of, self.dead))
+
+    def told_of(self) -> list[str]:
+        """The source of every message that is kept, as often as there are messages about it."""
+        return [_source_of(message) for message in (*self.waiting, *self.dead)]
+
+
+def _source_of(message: Message) -> str:
+    content = message.body["message"]
+    if "objectId" in (fields := content["attributes"]):
+        return layout.source_uri(INBOUND, fields["objectId"], int(fields["objectGeneration"]))
+    fields = json.loads(base64.b64decode(content["data"]))
+    return layout.source_uri(INBOUND, fields["image_name"], fields["generation"])
 
 
 class Requests(RequestLog):
@@ -368,7 +403,7 @@ class _HeaderSignIn:
         return headers[self.HEADER]
 
 
-def new_review_app(now: Callable[[], datetime]) -> ASGIApp:
+def new_review_app(now: Callable[[], datetime], monotonic: Callable[[], float]) -> ASGIApp:
     """The review app of this process; the environment says where the storage is."""
     credentials = google_credentials()
     bucket = storage_client(credentials).bucket(PREDICTION)
@@ -380,34 +415,40 @@ def new_review_app(now: Callable[[], datetime]) -> ASGIApp:
     )
     return review_app(
         settings,
-        reviewing=reviewing.Reviewing(bucket, LABELS, now=now),
+        reviewing=reviewing.Reviewing(bucket, LABELS, now=now, monotonic=monotonic),
         images=ImageLinks(bucket, credentials, REVIEW),
         sign_in=_HeaderSignIn(),
     )
 
 
 @contextmanager
-def _app_does_not_try_again() -> Generator[None]:
+def app_does_not_try_again(counts: Callable[[], bool]) -> Generator[None]:
     """Leave out the review app's own second try.
 
-    And its count of what waits, which runs in the background now and then and changes nothing: its requests would come
-    at any time among those of the steps.
+    And, unless `counts` says so, its count of what waits: in the background and now and then, its requests would come at
+    any time among those of the steps.
     """
+    count = WaitingCount._count  # pyright: ignore[reportPrivateUsage]
+
+    def count_or_not(count_of: WaitingCount) -> None:
+        if counts():
+            count(count_of)
+        else:
+            count_of._first_page.set()  # pyright: ignore[reportPrivateUsage]
+
     with (
-        patch.object(WaitingCount, "_count", _count_nothing),
+        patch.object(WaitingCount, "_count", count_or_not),
+        patch.object(waiting, "_RETRY", None),
         patch.object(reviewing, "_RETRY", None),
     ):
         yield
 
 
-def _count_nothing(count: WaitingCount) -> None:
-    count._first_page.set()  # pyright: ignore[reportPrivateUsage]
-
-
 @contextmanager
 def app_tries_again() -> Generator[None]:
     """Let the review app's client mend failures by itself, as it does when deployed, but without its pauses."""
-    with patch.object(reviewing, "_RETRY", DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(5)):
+    retry = DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(5)
+    with patch.object(reviewing, "_RETRY", retry), patch.object(waiting, "_RETRY", retry):
         yield
 
 
@@ -438,13 +479,31 @@ def push_in_a_process(target: str, environment: Mapping[str, str], body: dict[st
     os._exit(0 if status // 100 == 2 else 1)
 
 
-def ask_in_a_process(environment: Mapping[str, str], path: str, body: object, headers: Mapping[str, str]) -> None:
+def ask_in_a_process(
+    answers: Connection,
+    environment: Mapping[str, str],
+    path: str,
+    body: object | None,
+    headers: Mapping[str, str],
+    counts: bool,
+) -> None:
     """Work on one request of the page; for a process of its own, which then ends."""
     _be_quiet()
     os.environ.update(environment)
-    with _app_does_not_try_again(), TestClient(new_review_app(lambda: datetime.now(UTC)), base_url=SITE) as client:
-        status = client.post(path, json=body, headers=dict(headers)).status_code
-        os._exit(0 if status // 100 == 2 else 1)
+    app = new_review_app(lambda: datetime.now(UTC), time.monotonic)
+    with app_does_not_try_again(counts=lambda: counts), TestClient(app, base_url=SITE) as client:
+        answer = _ask(client, path, body, headers)
+        answers.send((answer.status_code, dict(answer.headers), answer.content))
+        os._exit(0)
+
+
+def _ask(client: TestClient, path: str, body: object | None, headers: Mapping[str, str]) -> httpx2.Response:
+    method = "GET" if body is None else "POST"
+    answer = client.request(method, path, json=body, headers=dict(headers), follow_redirects=False)
+    for thread in threading.enumerate():
+        if thread.name == COUNTING_THREAD:
+            thread.join()
+    return answer
 
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -458,12 +517,11 @@ class Page:
     line: "Line"
     email: str
     number: int = 0
-    sent: int = 0
-    """Requests of the last action, those included that were sent again."""
-    statuses: list[int] = field(default_factory=list[int])
+    failures: int = 0
+    """How often there was no answer that counts."""
 
-    def post(self, path: str, body: object) -> httpx2.Response | None:
-        """One request; None where the app died of it."""
+    def ask(self, path: str, body: object | None) -> httpx2.Response | None:
+        """One request, a GET where there is no body; None where the app died of it."""
         headers = {
             _HeaderSignIn.HEADER: self.email,
             PAGE_HEADER: f"page-of-{self.email.partition('@')[0]}",
@@ -471,17 +529,14 @@ class Page:
         }
         return self.line.ask(path, body, headers)
 
-    def do(self, path: str, body: object, *, tries: int = 6) -> httpx2.Response:
+    def do(self, path: str, body: object | None = None, *, tries: int = 6) -> httpx2.Response:
         """Send until there is an answer that counts."""
-        self.statuses = []
         for _ in range(tries):
-            answer = self.post(path, body)
-            self.statuses.append(0 if answer is None else answer.status_code)
+            answer = self.ask(path, body)
             if answer is not None and answer.status_code < 500:
-                break
-        else:
-            raise AssertionError(f"{path} is never answered: {self.statuses}")
-        return answer
+                return answer
+            self.failures += 1
+        raise AssertionError(f"{path} is never answered")
 
     def queue(self, count: int = 1) -> list[dict[str, Any]]:
         """The next pictures."""
@@ -498,6 +553,14 @@ class Page:
     def undo(self, decision: dict[str, Any]) -> httpx2.Response:
         """Take a decision back."""
         return self.do("/api/undo", {"undo": decision["undo"], "number": self.number})
+
+    def image(self, shown: dict[str, Any]) -> httpx2.Response:
+        """The way to the picture itself."""
+        return self.do(shown["image_url"])
+
+    def waiting(self) -> dict[str, Any]:
+        """How many pictures wait, as the page is told when it opens."""
+        return self.do("/api/session").json()["waiting"]
 
     def skip(self, shown: dict[str, Any]) -> httpx2.Response:
         """Leave a picture to others."""
@@ -516,11 +579,16 @@ class Line:
         self._victim: Any = None
         self._victim_ready = threading.Event()
         self.now = datetime.now(UTC)
+        self._minutes = 0.0
         self.images, self.predictions = Subscription("images"), Subscription("predictions")
         self.sent: list[Sent] = []
         self.replaced: set[str] = set()
+        self.models: set[str] = set()
+        """Those that were asked."""
+        self.counts = False
+        """Whether the review app counts what waits."""
         self._log = _LastLine()
-        for part in ("predict", "move", "review", "review.guard"):
+        for part in ("predict", "move", "review", "review.guard", "review.waiting"):
             logger = structured_logger(part)
             stack.enter_context(patch.object(logger, "handlers", [self._log]))
 
@@ -573,47 +641,66 @@ class Line:
             self._once.append(sys.modules["main" if target == "predict" else "mover"]._ONCE)
         self._review_environment = {"STORAGE_EMULATOR_HOST": self.url + identity_path(REVIEW)}
         with patch.dict(os.environ, self._review_environment):
-            app = new_review_app(lambda: self.now)
+            app = new_review_app(lambda: self.now, lambda: self._minutes * 60)
         self._review = TestClient(app, base_url=SITE, raise_server_exceptions=False)
         stack.enter_context(self._review)
         self.anna, self.bert = Page(self, ANNA), Page(self, BERT)
 
     # What can be done
 
-    def upload(self, name: str, data: bytes) -> Sent:
+    def upload(self, name: str, data: bytes, *, content_encoding: str = "") -> Sent:
         """What a camera does. An image of this name that nobody has copied yet is overwritten, by the camera itself."""
         copied = {found.metadata.get(layout.SOURCE) for found in self.found(PREDICTION)}
         for one in self.sent:
             if one.name == name and one.source not in copied:
                 self.replaced.add(one.source)
-        blob = self.inbound.blob(name)
-        blob.metadata = CAMERA
-        blob.upload_from_string(data, content_type="image/jpeg")
-        one = Sent(name, int(blob.generation or 0), data)
-        self.sent.append(one)
-        return one
+        return self._send(self.inbound.blob(name), data, content_encoding=content_encoding)
 
     def put(self, name: str, data: bytes) -> Sent:
         """A picture that is in the prediction bucket since earlier."""
         folder, _, last = name.partition("/")
-        one = Sent(f"earlier/{last}", 7 + len(self.sent), data)
         scores = Brightness().scores(data)
         label = max(scores, key=scores.__getitem__)
+        generation = 7 + len(self.sent)
         blob = self.prediction.blob(name)
-        blob.metadata = CAMERA | {
-            layout.SOURCE: one.source,
+        blob.metadata = {
+            layout.SOURCE: layout.source_uri(INBOUND, f"earlier/{last}", generation),
             layout.MODEL: AUTOML_MODEL,
             layout.PREDICTION_LABEL: label,
             layout.PREDICTION_SCORE: str(scores[label]),
         }
+        self.models.add(AUTOML_MODEL)
         if folder == "human_decided":
-            blob.metadata |= {layout.DECISION: name.rpartition("/")[2].partition("_")[0], layout.DECIDED_BY: BERT}
-        blob.upload_from_string(data, content_type="image/jpeg")
-        self.sent.append(one)
-        return one
+            blob.metadata |= {
+                layout.DECISION: name.rpartition("/")[2].partition("_")[0],
+                layout.DECIDED_BY: BERT,
+                layout.DECIDED_AT: self.now.isoformat(),
+            }
+        return self._send(blob, data, name=f"earlier/{last}", generation=generation)
+
+    def _send(
+        self, blob: storage.Blob, data: bytes, *, name: str = "", generation: int = 0, content_encoding: str = ""
+    ) -> Sent:
+        number = len(self.sent)
+        camera = {"station": str(number), "taken-by": f"camera {number} \u00e4"}
+        content_type = CONTENT_TYPES[number % len(CONTENT_TYPES)]
+        blob.metadata = (blob.metadata or {}) | camera
+        blob.content_encoding = content_encoding or None
+        blob.upload_from_string(data, content_type=content_type)
+        sent = Sent(
+            name=name or str(blob.name),
+            generation=generation or int(blob.generation or 0),
+            data=data,
+            content_type=content_type,
+            content_encoding=content_encoding,
+            metadata=camera,
+        )
+        self.sent.append(sent)
+        return sent
 
     def predict(self, at: int = 0, identity: str = PREDICT) -> int:
         """One delivery of an announced picture."""
+        self.models.add(self.environments[identity][1]["MODEL_ID"])
         return self.images.deliver(at, lambda body: self._push(identity, body), self._log.take)
 
     def move(self, at: int = 0) -> int:
@@ -640,7 +727,8 @@ class Line:
                 stack.enter_context(patch.dict(once, timeout=SECONDS_TO_GIVE_UP))
             for name in ("classifiers.automl", "classifiers.vertex"):
                 stack.enter_context(patch.object(sys.modules[name], "TIMEOUT_SECONDS", SECONDS_TO_GIVE_UP))
-            stack.enter_context(patch.object(reviewing, "_TIMEOUT", SECONDS_TO_GIVE_UP))
+            for module in (reviewing, waiting, images):
+                stack.enter_context(patch.object(module, "_TIMEOUT", SECONDS_TO_GIVE_UP))
             yield
 
     def let_late_requests_happen(self) -> None:
@@ -670,15 +758,17 @@ class Line:
             for found in self.found(bucket):
                 self._store.delete(bucket, found.name)
         self.images, self.predictions = Subscription("images"), Subscription("predictions")
-        self.sent, self.replaced = [], set()
+        self.sent, self.replaced, self.models = [], set(), set()
         self.now = datetime.now(UTC)
         self.anna, self.bert = Page(self, ANNA), Page(self, BERT)
         self.model.answers_otherwise = False
+        self.counts = False
         self.requests.clear()
 
     def pass_by(self, minutes: float) -> None:
         """Let time go by for the review app."""
         self.now += timedelta(minutes=minutes)
+        self._minutes += minutes
 
     # What is to be seen
 
@@ -696,6 +786,7 @@ class Line:
                 found.generation,
                 found.fields.get("metadata", {}),
                 found.fields.get("contentType", ""),
+                found.fields.get("contentEncoding", ""),
                 lambda name=found.name: read(name),
             )
             for found in self._store.list(bucket).objects
@@ -708,6 +799,7 @@ class Line:
             self.found(INBOUND),
             self.found(PREDICTION),
             scores=_scores,
+            models=self.models,
             replaced=self.replaced,
             waiting=self.images.sources() | self.predictions.sources(),
         )
@@ -748,13 +840,18 @@ class Line:
         self._given_up()
         return status
 
-    def ask(self, path: str, body: object, headers: Mapping[str, str]) -> httpx2.Response | None:
-        """One request at the review app."""
+    def ask(self, path: str, body: object | None, headers: Mapping[str, str]) -> httpx2.Response | None:
+        """One request at the review app, a GET where there is no body."""
         if self._somebody_dies:
-            self._in_a_process(ask_in_a_process, self._review_environment, path, body, headers)
-            return None
+            answers, here = PROCESSES.Pipe(duplex=False)
+            with answers, here:
+                asked = (here, self._review_environment, path, body, headers, self.counts)
+                if not self._in_a_process(ask_in_a_process, *asked):
+                    return None
+                status, answered_headers, content = answers.recv()
+            return httpx2.Response(status, headers=answered_headers, content=content)
         with self._patience():
-            answer = self._review.post(path, json=body, headers=dict(headers))
+            answer = _ask(self._review, path, body, headers)
         self._given_up()
         return answer
 
@@ -796,7 +893,7 @@ class _LastLine(logging.Handler):
 
 def _scores(data: bytes) -> Mapping[str, float] | None:
     try:
-        return Brightness().scores(data)
+        return Brightness().scores(gzip.decompress(data) if data.startswith(GZIP) else data)
     except OSError:
         return None
 
@@ -811,5 +908,5 @@ def running_line(folder: Path, *, functions: Path = ROOT) -> Generator[Line]:
     """
     with ExitStack() as stack, ObjectStore(folder) as store:
         line = Line(store, stack, functions)
-        stack.enter_context(_app_does_not_try_again())
+        stack.enter_context(app_does_not_try_again(lambda: line.counts))
         yield line

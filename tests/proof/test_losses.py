@@ -33,7 +33,16 @@ def line(tmp_path: Path) -> Generator[Line]:
                 "storage.objects.delete",
             },
         ),
-        (REVIEWING, {"storage.objects.list", "storage.objects.get", "storage.objects.update", "storage.objects.move"}),
+        (
+            REVIEWING,
+            {
+                "storage.objects.list",
+                "storage.objects.get",
+                "storage.objects.update",
+                "storage.objects.move",
+                "iam.serviceAccounts.signBlob",
+            },
+        ),
     ],
     ids=["predict and move", "the review app"],
 )

@@ -1,5 +1,6 @@
-"""What proves that nothing is lost is shown to notice when something is: functions that are broken on purpose."""
+"""What proves that nothing is lost is shown to notice when something is: parts that are broken on purpose."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 TRY = """
 import sys, tempfile
 from pathlib import Path
-from tests.proof.losses import PIPELINE, describe, matrix
+from tests.proof.losses import PIPELINE, REVIEWING, describe, matrix
 from tests.proof.losses_machine import explore
 from tests.proof.losses_stage import running_line
 
 with tempfile.TemporaryDirectory() as folder, running_line(Path(folder), functions=Path(sys.argv[1])) as line:
     if sys.argv[2] == "matrix":
-        scenarios = [scenario for scenario in PIPELINE if scenario.name == sys.argv[3]]
+        scenarios = [scenario for scenario in (*PIPELINE, *REVIEWING) if scenario.name == sys.argv[3]]
         noticed = [describe(cell) for cell in matrix(line, scenarios, deaths=False) if cell.problems]
         print("\\n".join(noticed))
         sys.exit(1 if noticed else 0)
@@ -29,10 +30,15 @@ with tempfile.TemporaryDirectory() as folder, running_line(Path(folder), functio
 """
 
 
+def copy_parts(folder: Path) -> None:
+    for part in ("functions", "webapp"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "frontend"))
+
+
 def plant(folder: Path, file: str, right: str, wrong: str) -> Path:
-    """A copy of the functions with one fault."""
-    shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / "functions" / file
+    """A copy of the parts with one fault."""
+    copy_parts(folder)
+    path = folder / file
     text = path.read_text()
     assert text.count(right) == 1, f"{file} reads otherwise by now: {right!r}"
     path.write_text(text.replace(right, wrong))
@@ -40,24 +46,45 @@ def plant(folder: Path, file: str, right: str, wrong: str) -> Path:
 
 
 def run(folder: Path, *how: str) -> subprocess.CompletedProcess[str]:
+    # The folder comes first on Python's path, and the working directory is not on it: the copy is what is imported.
     return subprocess.run(
-        [sys.executable, "-c", TRY, str(folder), *how], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", TRY, str(folder), *how],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
 REMOVED_PRECONDITION = (
-    "move/mover.py",
+    "functions/move/mover.py",
     "copy.rewrite(image, token=token, if_generation_match=0, **_ONCE)",
     "copy.rewrite(image, token=token, **_ONCE)",
 )
 DELETES_WHATEVER_IS_THERE = (
-    "move/mover.py",
+    "functions/move/mover.py",
     "image.delete(if_generation_match=prediction.generation, **_ONCE)",
     "image.delete(**_ONCE)",
 )
-DOES_NOT_LOOK = ("move/mover.py", "        if repeated:\n", "        if False:\n")
+DOES_NOT_LOOK = ("functions/move/mover.py", "        if repeated:\n", "        if False:\n")
+FORGETS_WHAT_THE_CAMERA_SAID = (
+    "functions/move/mover.py",
+    "prediction.content_type or mimetypes",
+    "mimetypes",
+)
+NAMES_ANOTHER_MODEL = ("functions/move/mover.py", "layout.MODEL: prediction.model", 'layout.MODEL: "the model"')
+MOVES_WHATEVER_IS_THERE = (
+    "webapp/reviewing.py",
+    """            if_source_generation_match=stored.generation,
+            if_source_metageneration_match=stored.metageneration,
+""",
+    "",
+)
+TAKES_WHAT_OTHERS_HAVE = ("webapp/reviewing.py", "if hold and not _is_by(hold, reviewer):", "if False:")
+KEEPS_NO_TIME = ("webapp/reviewing.py", "layout.DECIDED_AT: self._now().isoformat()", 'layout.DECIDED_AT: "now"')
 ACKNOWLEDGED_FAILURE = (
-    "predict/main.py",
+    "functions/predict/main.py",
     "    return answer_failure(log, error, flask.g.fields)",
     "    answer_failure(log, error, flask.g.fields)\n    return 'swallowed', 200",
 )
@@ -70,12 +97,20 @@ ACKNOWLEDGED_FAILURE = (
         (DELETES_WHATEVER_IS_THERE, "move, replaced before its delete", "LOST"),
         (DOES_NOT_LOOK, "move, stopped, then decided", "DOUBLED"),
         (ACKNOWLEDGED_FAILURE, "predict, AutoML Vision", "STUCK"),
+        (FORGETS_WHAT_THE_CAMERA_SAID, "move, the name is taken", "CHANGED"),
+        (NAMES_ANOTHER_MODEL, "move, the name is taken", "which was never asked"),
+        (MOVES_WHATEVER_IS_THERE, "review, decide, then undo", "says otherwise"),
+        (KEEPS_NO_TIME, "review, decide", "says otherwise"),
     ],
     ids=[
         "a removed precondition",
         "deleting whatever is there",
         "no look at a second delivery",
         "an acknowledged failure",
+        "a content type of one's own",
+        "another model's name",
+        "moving whatever is there",
+        "a decision without its time",
     ],
 )
 def test_the_matrix_notices(tmp_path: Path, fault: tuple[str, str, str], scenario: str, noticed: str) -> None:
@@ -87,8 +122,8 @@ def test_the_matrix_notices(tmp_path: Path, fault: tuple[str, str, str], scenari
 
 @pytest.mark.parametrize(
     ("fault", "noticed"),
-    [(REMOVED_PRECONDITION, "LOST"), (ACKNOWLEDGED_FAILURE, "STUCK")],
-    ids=["a removed precondition", "an acknowledged failure"],
+    [(REMOVED_PRECONDITION, "LOST"), (ACKNOWLEDGED_FAILURE, "STUCK"), (TAKES_WHAT_OTHERS_HAVE, "which another has")],
+    ids=["a removed precondition", "an acknowledged failure", "a decision on what another has"],
 )
 def test_the_runs_in_any_order_notice(tmp_path: Path, fault: tuple[str, str, str], noticed: str) -> None:
     done = run(plant(tmp_path, *fault), "any order")
@@ -97,7 +132,7 @@ def test_the_runs_in_any_order_notice(tmp_path: Path, fault: tuple[str, str, str
     assert noticed in done.stderr
 
 
-def test_functions_without_a_fault_are_not_blamed(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "functions", tmp_path / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+def test_parts_without_a_fault_are_not_blamed(tmp_path: Path) -> None:
+    copy_parts(tmp_path)
 
     assert run(tmp_path, "matrix", "move, the name is taken").returncode == 0
