@@ -64,6 +64,10 @@ def _unsigned(part: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
 
+def _nested() -> str:
+    return base64.urlsafe_b64encode(b'{"a":' * 9_999 + b"1" + b"}" * 9_999).rstrip(b"=").decode()
+
+
 def _claims() -> dict[str, object]:
     now = int(time.time())
     return {"iss": "https://cloud.google.com/iap", "aud": AUDIENCE, "iat": now, "exp": now + 60, "email": ANNA}
@@ -110,6 +114,9 @@ BAD_TOKENS: dict[str, Callable[[IapKey], str]] = {
     "no token": lambda _: "x",
     "empty parts": lambda _: "..",
     "no JSON": lambda _: "eA.eA.eA",
+    "a header nested too deeply": lambda _: f"{_nested()}.{_unsigned(_claims())}.eA",
+    "claims nested too deeply": lambda iap: f"{iap.token(ANNA).partition('.')[0]}.{_nested()}.eA",
+    "a header that is a list": lambda _: f"{_unsigned([])}.{_unsigned(_claims())}.eA",
 }
 
 
