@@ -419,12 +419,24 @@ def load_settings() -> Settings:
     # is set under the project's own name wins.
     for namespace in (ORIGINAL_PROJECT, pulumi.get_project()):
         prefix = f"{namespace}:"
-        own |= {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
+        mine = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
+        for key in filter(_is_secret, mine):
+            _refuse_plain(key, encrypted=pulumi.runtime.is_config_secret(prefix + key))
+        own |= mine
     google = pulumi.Config("gcp")
     for key in ("project", "region"):
         if (value := google.get(key)) is not None:
             own[f"gcp:{key}"] = value
     return parse_settings(own, stack=pulumi.get_stack())
+
+
+def _refuse_plain(key: str, *, encrypted: bool) -> None:
+    if not encrypted:
+        stack = pulumi.get_stack()
+        raise SettingsError(
+            f"the config of stack {stack!r} has 1 mistake; nothing was changed:\n  - {key} stands in Pulumi.{stack}.yaml for "
+            f"everybody to read. Where that file has been shared, make a new one; then: {_setter(key)}"
+        )
 
 
 def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:

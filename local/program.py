@@ -40,6 +40,8 @@ class Stack:
     name: str
     config: Mapping[str, Any]
     """Keys with their namespace (`gcp:project`, `automl-inspection:modelId`), values as YAML reads them."""
+    secret_keys: frozenset[str] = frozenset()
+    """Those whose values the engine had to decrypt."""
 
     @classmethod
     def read(cls, name: str, *, root: Path = ROOT) -> "Stack":
@@ -150,7 +152,7 @@ async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path, say: Calla
     SETTINGS.outputs = set()  # pyright: ignore[reportAttributeAccessIssue]  # a failed run leaves some unfinished
     set_root_resource(None)  # pyright: ignore[reportArgumentType]  # or set_mocks would keep an earlier run's stack
     values = {key: _as_engine(value) for key, value in stack.config.items()}
-    pulumi.runtime.set_all_config(values)
+    pulumi.runtime.set_all_config(values, sorted(stack.secret_keys))
     set_mocks(mocks, project=stack.project, stack=stack.name, preview=False, monitor=monitor, logger=_Told(say))
     program = root / "infra" / "__main__.py"
     # An Output inside an f-string would only warn, and the text be wrong.

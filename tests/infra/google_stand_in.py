@@ -84,13 +84,21 @@ class Google(pulumi.runtime.Mocks):
         return ANSWERS[args.token]
 
 
-def declare(stack: str = "test", *, root: Path = ROOT, **values: object) -> "Inventory":
-    """Run the program with these values besides the required ones; keys without their namespace."""
+SECRET_KEYS = frozenset({"automl-inspection:iapClientSecret"})
+
+
+def stack_with(name: str = "test", *, secret_keys: frozenset[str] = SECRET_KEYS, **values: object) -> Stack:
+    """A stack with these values besides the required ones; keys without their namespace."""
     keyed = {
         (key if ":" in key else f"automl-inspection:{key}"): value for key, value in {**REQUIRED, **values}.items()
     }
     config = {key: value for key, value in keyed.items() if value is not None}
-    return Inventory(run_program(Stack(project="automl-inspection", name=stack, config=config), Google(), root=root))
+    return Stack(project="automl-inspection", name=name, config=config, secret_keys=secret_keys)
+
+
+def declare(stack: str = "test", *, root: Path = ROOT, **values: object) -> "Inventory":
+    """Run the program with these values besides the required ones; keys without their namespace."""
+    return Inventory(run_program(stack_with(stack, **values), Google(), root=root))
 
 
 def copy_checkout(destination: Path) -> Path:

@@ -10,7 +10,7 @@ import pulumi
 import pytest
 
 from local.program import ProgramError, Stack, run_program
-from tests.infra.google_stand_in import REQUIRED, Google
+from tests.infra.google_stand_in import REQUIRED, REVIEWED, Google, stack_with
 
 STRICT = "PULUMI_ERROR_OUTPUT_STRING"
 
@@ -24,11 +24,6 @@ class NoBuckets(Google):
         return super().new_resource(args)
 
 
-def stack(**values: object) -> Stack:
-    config = {key if ":" in key else f"automl-inspection:{key}": value for key, value in {**REQUIRED, **values}.items()}
-    return Stack(project="automl-inspection", name="test", config=config)
-
-
 def program(folder: Path, text: str) -> Path:
     (folder / "infra").mkdir()
     (folder / "infra" / "__main__.py").write_text(text)
@@ -38,16 +33,26 @@ def program(folder: Path, text: str) -> Path:
 def test_a_refused_config_is_the_programs_own_text_and_nothing_was_declared():
     google = Google()
     with pytest.raises(ProgramError) as refused:
-        run_program(stack(threshold=2, labels=["unclear"], modelId="x", thershold=1), google)
+        run_program(stack_with(threshold=2, labels=["unclear"], modelId="x", thershold=1), google)
     assert str(refused.value).startswith("the config of stack 'test' has 4 mistakes; nothing was changed:\n  - modelId")
+    assert google.seen == []
+
+
+def test_a_secret_that_is_not_encrypted_is_refused_and_not_repeated():
+    google = Google()
+    with pytest.raises(ProgramError) as refused:
+        run_program(stack_with(secret_keys=frozenset(), **REVIEWED), google)
+    assert "iapClientSecret stands in Pulumi.test.yaml for everybody to read" in str(refused.value)
+    assert "pulumi config set --secret iapClientSecret VALUE" in str(refused.value)
+    assert REVIEWED["iapClientSecret"] not in str(refused.value)
     assert google.seen == []
 
 
 def test_a_run_may_follow_a_failed_one_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(STRICT, raising=False)
     with pytest.raises(ProgramError):
-        run_program(stack(threshold=2), Google())
-    first, second = run_program(stack(), Google()), run_program(stack(), Google())
+        run_program(stack_with(threshold=2), Google())
+    first, second = run_program(stack_with(), Google()), run_program(stack_with(), Google())
     assert [resource.urn for resource in second.resources] != []
     assert {resource.urn for resource in first.resources} == {resource.urn for resource in second.resources}
     assert STRICT not in os.environ
@@ -56,7 +61,7 @@ def test_a_run_may_follow_a_failed_one_and_leaves_no_trace(monkeypatch: pytest.M
 
 def test_a_run_inside_a_running_event_loop():
     async def run() -> str:
-        return run_program(stack(), Google()).outputs["inboundBucket"]
+        return run_program(stack_with(), Google()).outputs["inboundBucket"]
 
     # In a thread of its own: another test's browser may have a loop running in this one.
     with ThreadPoolExecutor(1) as pool:
@@ -66,7 +71,7 @@ def test_a_run_inside_a_running_event_loop():
 
 def test_what_the_cloud_refuses_reaches_the_caller():
     with pytest.raises(LookupError, match="no bucket here"):
-        run_program(stack(), NoBuckets())
+        run_program(stack_with(), NoBuckets())
 
 
 def test_an_output_in_a_text_is_an_error_and_not_a_warning(tmp_path: Path):
@@ -76,12 +81,12 @@ from pulumi_gcp import pubsub
 pulumi.export("said", f"{pubsub.Topic('t', name='t').id}")
 """
     with pytest.raises(Exception, match=r"Calling __str__ on an Output\[T\] is not supported"):
-        run_program(stack(), Google(), root=program(tmp_path, text))
+        run_program(stack_with(), Google(), root=program(tmp_path, text))
 
 
 def test_outputs_inside_outputs_are_resolved(tmp_path: Path):
     text = "import pulumi\npulumi.export('nested', {'a': [pulumi.Output.from_input(1)]})\n"
-    assert run_program(stack(), Google(), root=program(tmp_path, text)).outputs == {"nested": {"a": [1]}}
+    assert run_program(stack_with(), Google(), root=program(tmp_path, text)).outputs == {"nested": {"a": [1]}}
 
 
 def test_a_project_that_was_named_anew_reads_the_examples_and_its_own_keys_first():

@@ -11,13 +11,13 @@ from tests.infra.google_stand_in import (
     BINDINGS,
     NUMBER,
     PROJECT,
-    REQUIRED,
     REVIEWED,
     REVIEWERS,
     Google,
     Inventory,
     declare,
     is_subset,
+    stack_with,
 )
 
 NAME = "inspection-test"
@@ -172,10 +172,7 @@ def test_the_application_is_where_the_config_says():
 
 def test_an_application_that_is_there_is_used_and_left_as_it_is():
     google = Google()
-    config = {
-        f"automl-inspection:{key}" if ":" not in key else key: value for key, value in {**REQUIRED, **EXISTING}.items()
-    }
-    existing = Inventory(run_program(Stack(project="automl-inspection", name="test", config=config), google))
+    existing = Inventory(run_program(stack_with(**EXISTING), google))
     assert "app-engine-existing" in google.seen, "it is asked where it is"
     assert "gcp:appengine/application:Application" not in kinds(existing)
     assert [version.inputs["service"] for version in existing.of(VERSION)] == [f"{NAME}-review"]
