@@ -98,7 +98,7 @@ def stack_with(name: str = "test", *, secret_keys: frozenset[str] = SECRET_KEYS,
 
 def declare(stack: str = "test", *, root: Path = ROOT, **values: object) -> "Inventory":
     """Run the program with these values besides the required ones; keys without their namespace."""
-    return Inventory(run_program(stack_with(stack, **values), Google(), root=root))
+    return Inventory(run_program(stack_with(stack, secret_keys=SECRET_KEYS, **values), Google(), root=root))
 
 
 def copy_checkout(destination: Path) -> Path:
