@@ -22,6 +22,9 @@ THRESHOLDS = f"{PROJECT}:thresholds"
 MAX_DEPTH = 50
 """Of lists and maps in each other; the parser needs a time that grows with its square."""
 
+MAX_SHOWN = 1000
+"""Characters of what stands in the file, in an error's text."""
+
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z_-]*")
 _READ_AS_OTHER_THAN_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
@@ -71,7 +74,10 @@ def read(file: Path) -> StackThresholds:
     common = config.get(f"{PROJECT}:threshold")
     return StackThresholds(
         common=None if common is None else _number(common, file, "threshold"),
-        by_label={str(label): _number(value, file, f"thresholds.{label}") for label, value in by_label.items()},
+        by_label={
+            str(label): _number(value, file, f"thresholds.{str(label)[:MAX_SHOWN]!r}")
+            for label, value in by_label.items()
+        },
         labels=tuple(str(label) for label in names),
     )
 
@@ -187,7 +193,9 @@ def _parsed(text: str, file: Path) -> object:
         raise
     except Exception as error:
         # What text after an explicit tag (`!!int x`) makes the parser raise is not limited to its own errors.
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = " ".join(str(error).split())[:MAX_SHOWN] or type(error).__name__
+        # A terminal would take some characters for more than that.
+        why = "".join(character if character.isprintable() else " " for character in why)
         raise StackConfigError(f"{file} cannot be read: {why}") from error
 
 
@@ -198,7 +206,9 @@ def _check_bounds(text: str, file: Path) -> None:
         line = event.start_mark.line + 1
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if isinstance(event, AliasEvent):
-            raise StackConfigError(f"{file} line {line}: *{event.anchor} is an alias; write the value there instead")
+            raise StackConfigError(
+                f"{file} line {line}: *{event.anchor[:MAX_SHOWN]} is an alias; write the value there instead"
+            )
         if depth > MAX_DEPTH:
             raise StackConfigError(f"{file} line {line} is nested too deeply: {MAX_DEPTH} lists or maps are allowed")
 
@@ -222,7 +232,7 @@ def _number(value: object, file: Path, key: str) -> float:
     except (ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= 1:
-        raise StackConfigError(f"{file}: {PROJECT}:{key} is {value!r}; it is a number from 0 to 1")
+        raise StackConfigError(f"{file}: {PROJECT}:{key} is {repr(value)[:MAX_SHOWN]}; it is a number from 0 to 1")
     return number
 
 

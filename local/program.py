@@ -26,6 +26,9 @@ from yaml.composer import ComposerError
 
 ROOT = Path(__file__).resolve().parent.parent
 
+MAX_SHOWN = 1000
+"""Characters of what stands in a file, in an error's text."""
+
 
 class ProgramError(Exception):
     """The program refuses to run, or the stack has no config; the text is for the user."""
@@ -56,7 +59,7 @@ class Stack:
             raise ProgramError(f"there is no {path.name} in {root}; the stacks here are {known}")
         project = _load_yaml(root / "Pulumi.yaml").get("name")
         if not isinstance(project, str) or not project:
-            raise ProgramError(f"{root / 'Pulumi.yaml'}: name is {project!r}; it is the project's name, as text")
+            raise ProgramError(f"{root / 'Pulumi.yaml'}: name is {_short(project)}; it is the project's name, as text")
         config = _load_yaml(path).get("config")
         if not isinstance(config, dict):
             raise ProgramError(f"{path} has no `config:` with keys below it")
@@ -66,10 +69,10 @@ class Stack:
                 _ = _as_engine(value)
             except (TypeError, ValueError) as error:
                 raise ProgramError(
-                    f"{path}: the value of {key!r} is nothing that can be handed over: {error}"
+                    f"{path}: the value of {_short(key)} is nothing that can be handed over: {error}"
                 ) from error
         if odd := [key for key in keys if not isinstance(key, str)]:
-            raise ProgramError(f"{path}: the key {odd[0]!r} is no text: put it in quotes, with its namespace")
+            raise ProgramError(f"{path}: the key {_short(odd[0])} is no text: put it in quotes, with its namespace")
         return cls(project=project, name=name, config=keys)
 
     def text(self, *keys: str) -> str:
@@ -80,7 +83,7 @@ class Stack:
         """
         value = next((self.config[key] for key in keys if key in self.config), None)
         if not isinstance(value, str) or not value:
-            raise ProgramError(f"Pulumi.{self.name}.yaml: {keys[0]} is {value!r}; it is required, as text")
+            raise ProgramError(f"Pulumi.{self.name}.yaml: {keys[0]} is {_short(value)}; it is required, as text")
         return value
 
 
@@ -233,10 +236,21 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         raise ProgramError(f"{path} cannot be read: it is nested too deeply") from error
     except Exception as error:
         # What text after an explicit tag (`!!int x`) makes PyYAML raise is not limited to its own errors.
-        raise ProgramError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise ProgramError(f"{path} cannot be read: {_in_line(str(error)) or type(error).__name__}") from error
     if not isinstance(loaded, dict):
         raise ProgramError(f"{path} has no keys with values")
     return loaded  # pyright: ignore[reportUnknownVariableType]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _in_line(text: str) -> str:
+    """Without what a terminal would take for more than a character."""
+    line = " ".join(text.split())[:MAX_SHOWN]
+    return "".join(character if character.isprintable() else " " for character in line)
 
 
 def _discard(_: object) -> None:

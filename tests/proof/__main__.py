@@ -14,6 +14,9 @@ from rich.table import Table
 
 from tests.proof.report import SUMMARY_FILE, report_console
 
+SECONDS_FOR_A_PART = 3600
+"""Generous: each takes some minutes. What hangs is ended, and fails."""
+
 
 class Part(StrEnum):
     """Each is a module, and a process of its own: one that fails or falls over leaves the others as they are."""
@@ -40,15 +43,23 @@ def main(parts: Annotated[list[Part] | None, typer.Argument(help="All of them, i
         for part in parts or list(Part):
             console.rule(part)
             file, start = Path(folder) / part, time.monotonic()
-            done = subprocess.run(
-                [sys.executable, "-m", f"tests.proof.{part}"], env={**os.environ, SUMMARY_FILE: str(file)}, check=False
-            )
-            seen = file.read_text() if file.exists() else f"ended with exit code {done.returncode}, without a word"
-            verdict = "[red]FAILED[/red]" if done.returncode else "[green]holds[/green]"
+            code = _run(part, file)
+            otherwise = "did not end" if code is None else f"ended with exit code {code}, without a word"
+            seen = file.read_text() if file.exists() else otherwise
+            verdict = "[green]holds[/green]" if code == 0 else "[red]FAILED[/red]"
             summary.add_row(part, verdict, seen, f"{time.monotonic() - start:.0f}")
-            holds = holds and not done.returncode
+            holds = holds and code == 0
     console.print(summary)
     sys.exit(0 if holds else 1)
+
+
+def _run(part: Part, summary: Path) -> int | None:
+    """Its exit code; None if it had to be ended."""
+    command, environment = [sys.executable, "-m", f"tests.proof.{part}"], {**os.environ, SUMMARY_FILE: str(summary)}
+    try:
+        return subprocess.run(command, env=environment, check=False, timeout=SECONDS_FOR_A_PART).returncode
+    except subprocess.TimeoutExpired:
+        return None
 
 
 if __name__ == "__main__":

@@ -5,14 +5,17 @@ delivered again: then its picture must have been published, or moved, or never h
 """
 
 import base64
+import gzip
 import hashlib
 import json
 import logging
+import os
 import random
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -32,10 +35,12 @@ from local.storage.server import storage_app
 from local.storage.store import ObjectStore
 from tests.functions.stage import AUTOML_MODEL, Function, picture, start
 from tests.proof.fuzz_mutations import Fuzzed, as_json, mutated, mutated_bytes
+from tests.proof.fuzz_pictures import FORMATS, MEMORY_BYTES, mutated_pictures
 
 SECONDS_FOR_ONE = 20.0
 """Generous: most take milliseconds, and a request may be answered late on a busy machine."""
 _PICTURES = 12
+_STDERR = 2
 _TOPIC = "projects/factory/topics/predictions"
 
 
@@ -43,6 +48,25 @@ def fuzz_functions(count: int, seed: int) -> list[Fuzzed]:
     """`count` mutated pushes at each function; the same for the same seed."""
     with _surroundings() as stage:
         return [_fuzz_predict(stage, count, seed), _fuzz_move(stage, count, seed)]
+
+
+def fuzz_whole_path(count: int, seed: int) -> list[Fuzzed]:
+    """`count` mutated pictures of each format in the inbound bucket, and good notifications of them."""
+    with _surroundings() as stage, _without_remarks():
+        return [_fuzz_pictures(stage, kind, count, seed) for kind in FORMATS]
+
+
+@contextmanager
+def _without_remarks() -> Generator[None]:
+    """What decoders in C have to say of odd files goes nowhere."""
+    kept = os.dup(_STDERR)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(kept, _STDERR)
+            os.close(kept)
 
 
 @dataclass
@@ -60,13 +84,17 @@ class Stage:
     unwritable: list[str]
     """Log lines that could not be written."""
 
-    def answer(self, fuzzed: Fuzzed, request: "Request") -> tuple[int, dict[str, Any]]:
+    def answer(self, fuzzed: Fuzzed, request: "Request", *, is_original: bool = False) -> tuple[int, dict[str, Any]]:
         """The answer's status, and the fields of the last log line; what must never be is noted."""
         self.records.clear()
         function = self.predict if fuzzed.target.startswith("predict") else self.move
-        with fuzzed.one(request.body, limit=SECONDS_FOR_ONE):
-            client = function.app.test_client()
-            status = client.post("/", data=request.body, headers=request.headers).status_code
+
+        def post() -> int:
+            return function.app.test_client().post("/", data=request.body, headers=request.headers).status_code
+
+        status = fuzzed.one(request.body, post, limit=SECONDS_FOR_ONE, is_original=is_original)
+        if status is None:
+            return 0, {}
         fuzzed.outcomes[f"answered {status}"] += 1
         for record in self.records:
             if record.exc_info:
@@ -101,14 +129,14 @@ def _fuzz_predict(stage: Stage, count: int, seed: int) -> Fuzzed:
     fuzzed, rng = Fuzzed(target="predict: pushes and CloudEvents"), random.Random(seed)
     there = {_upload(stage.inbound, number): number for number in range(_PICTURES)}
     with fuzzed.timed():
-        for _ in range(count):
+        while fuzzed.count < count:
             name, generation = rng.choice(list(there))
             data, attributes = _notification(stage.inbound, name, generation)
-            request = _request(data, attributes, rng)
+            request, is_original = _request(fuzzed, data, attributes, rng)
             before = len(stage.published)
-            status, fields = stage.answer(fuzzed, request)
+            status, fields = stage.answer(fuzzed, request, is_original=is_original)
             published = stage.published[before:]
-            _check_prediction(fuzzed, request, status, fields, published)
+            _check_prediction(fuzzed, request.body, status, fields, published)
             about = (fields.get("image"), fields.get("generation"))
             if _is_gone(status, fields) and about in there and _attribute(request, "bucketId") == stage.inbound.name:
                 fuzzed.find("acknowledged as gone, and is there", request.body)
@@ -117,19 +145,49 @@ def _fuzz_predict(stage: Stage, count: int, seed: int) -> Fuzzed:
     return fuzzed
 
 
+def _fuzz_pictures(stage: Stage, kind: str, count: int, seed: int) -> Fuzzed:
+    """The same mutated pictures that :mod:`tests.proof.fuzz_pictures` tries first, through the whole function."""
+    fuzzed = Fuzzed(target=f"predict, whole: {kind}", memory_for_one=MEMORY_BYTES)
+    rng = random.Random(seed)
+    with fuzzed.timed():
+        for number, mutation in enumerate(islice(mutated_pictures(kind, seed), count)):
+            packed = rng.random() < 0.2
+            content = gzip.compress(mutation, 1, mtime=0) if packed else mutation
+            blob = stage.inbound.blob(f"{kind}/{number}")
+            if packed:
+                blob.content_encoding = "gzip"
+            blob.upload_from_string(content, content_type=f"image/{kind.lower()}", if_generation_match=0)
+            resource, attributes = _notification(stage.inbound, str(blob.name), int(blob.generation or 0))
+            resource |= {"size": str(len(content))} | ({"contentEncoding": "gzip"} if packed else {})
+            headers, body = _in_some_form(_push(json.dumps(resource).encode(), attributes, 1), form=2)
+            before = len(stage.published)
+            status, fields = stage.answer(fuzzed, Request(headers=headers, body=json.dumps(body).encode()))
+            about = f"{number} of seed {seed}: {status} {fields}"
+            if not _acknowledged(status):
+                fuzzed.find("a picture that is never done with", about)
+            _check_prediction(fuzzed, about, status, fields, stage.published[before:])
+            if _is_gone(status, fields):
+                fuzzed.find("acknowledged as gone, and is there", about)
+            now = stage.inbound.get_blob(str(blob.name))
+            if now is None or now.md5_hash != _md5(content):
+                fuzzed.find("a picture is not what it was", about)
+            blob.delete()
+    return fuzzed
+
+
 def _check_prediction(
-    fuzzed: Fuzzed, request: Request, status: int, fields: dict[str, Any], published: list[bytes]
+    fuzzed: Fuzzed, about: object, status: int, fields: dict[str, Any], published: list[bytes]
 ) -> None:
     """Acknowledged and published are one; and move can read what was."""
     if _acknowledged(status) and not _is_gone(status, fields) and len(published) != 1:
-        fuzzed.find("acknowledged without a prediction", request.body)
+        fuzzed.find("acknowledged without a prediction", about)
     if published and not _acknowledged(status):
-        fuzzed.find("published and then not acknowledged", request.body)
+        fuzzed.find("published and then not acknowledged", about)
     for message in published:
         try:
             told = Prediction.from_json(message)
         except MalformedMessageError as error:
-            fuzzed.find("published what move cannot read", f"{error}: {request.body}")
+            fuzzed.find("published what move cannot read", f"{error}: {about}")
         else:
             fuzzed.outcomes["published: " + ("an error" if told.error else "a label")] += 1
 
@@ -141,7 +199,7 @@ def _fuzz_move(stage: Stage, count: int, seed: int) -> Fuzzed:
     waiting: dict[tuple[str, int], bytes] = {}
     sent: dict[str, bytes] = {}
     with fuzzed.timed():
-        for turn in range(count):
+        while (turn := fuzzed.count) < count:
             while len(waiting) < _PICTURES:
                 number = len(sent)
                 image = _upload(stage.inbound, number)
@@ -160,8 +218,8 @@ def _fuzz_move(stage: Stage, count: int, seed: int) -> Fuzzed:
                 metadata={"station": "7"},
                 **({} if turn % 7 else {"error": "the file is empty"}),
             )
-            request = _request(json.loads(prediction.to_json()), {}, rng)
-            status, fields = stage.answer(fuzzed, request)
+            request, is_original = _request(fuzzed, json.loads(prediction.to_json()), {}, rng)
+            status, fields = stage.answer(fuzzed, request, is_original=is_original)
             about = (fields.get("image"), fields.get("generation"))
             if _is_gone(status, fields) and about in waiting and _field(request, "bucket_name") == stage.inbound.name:
                 fuzzed.find("acknowledged as gone, and is there", request.body)
@@ -181,11 +239,15 @@ def _account(fuzzed: Fuzzed, stage: Stage, sent: dict[str, bytes]) -> None:
     for blob in stage.prediction.list_blobs():
         places.setdefault((blob.metadata or {}).get(layout.SOURCE, "no source"), []).append(blob.md5_hash)
     for source, content in sent.items():
-        if places.pop(source, []) != [base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()]:
+        if places.pop(source, []) != [_md5(content)]:
             fuzzed.find("a picture is not in exactly one place with its bytes", source)
     if places:
         fuzzed.find("pictures that nobody sent", list(places))
     fuzzed.outcomes["pictures accounted for"] = len(sent)
+
+
+def _md5(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
 
 def _acknowledged(status: int) -> bool:
@@ -196,11 +258,25 @@ def _is_gone(status: int, fields: dict[str, Any]) -> bool:
     return _acknowledged(status) and fields.get("outcome") == "gone"
 
 
-def _request(data: Any, attributes: dict[str, Any], rng: random.Random) -> Request:  # noqa: ANN401 - any JSON
-    """A push of this message, mutated at one of its layers or at several; one in twenty is as it should be."""
-    layers = rng.choices(
-        ["nothing", "data", "attributes", "message", "push", "bytes", "headers"], [1, 8, 5, 4, 4, 2, 2]
-    )
+def _request(
+    fuzzed: Fuzzed, data: dict[str, Any], attributes: dict[str, Any], rng: random.Random
+) -> tuple[Request, bool]:
+    """A push of this message, mutated at one of its layers or at several; and whether it is as it should be.
+
+    That is one in twenty, so that much of what comes between is about something that has just happened.
+    """
+    form, attempt = rng.randrange(4), rng.choice([1, 2])
+    headers, body = _in_some_form(_push(json.dumps(data).encode(), attributes, attempt), form)
+    original = Request(headers=headers, body=json.dumps(body).encode())
+    if rng.random() < 0.05:
+        return original, True
+    return fuzzed.drawn(lambda: _mutated_request(data, attributes, form, attempt, rng), original), False
+
+
+def _mutated_request(
+    data: dict[str, Any], attributes: dict[str, Any], form: int, attempt: int, rng: random.Random
+) -> Request:
+    layers = rng.choices(["data", "attributes", "message", "push", "bytes", "headers"], [8, 5, 4, 4, 2, 2])
     if rng.random() < 0.2:
         layers += rng.choices(["data", "attributes", "message", "push", "bytes"])
     changes = rng.choice([1, 1, 1, 2, 4])
@@ -211,23 +287,12 @@ def _request(data: Any, attributes: dict[str, Any], rng: random.Random) -> Reque
     encoded = as_json(data, rng)
     if "bytes" in layers and rng.random() < 0.5:
         encoded = mutated_bytes(encoded, rng, changes=changes)
-    message = {
-        "data": base64.b64encode(encoded).decode(),
-        "attributes": attributes,
-        "messageId": "7",
-        "message_id": "7",
-        "publishTime": "2026-11-21T08:30:00Z",
-    }
+    push = _push(encoded, attributes, attempt)
     if "message" in layers:
-        message = mutated(message, rng, changes=changes)
-    push = {
-        "message": message,
-        "subscription": "projects/factory/subscriptions/s",
-        "deliveryAttempt": rng.choice([1, 2]),
-    }
+        push["message"] = mutated(push["message"], rng, changes=changes)
     if "push" in layers:
         push = mutated(push, rng, changes=changes)
-    headers, push = _in_some_form(push, rng)
+    headers, push = _in_some_form(push, form)
     if "headers" in layers:
         headers, push = _odd_headers(headers, rng), mutated(push, rng)
     body = as_json(push, rng)
@@ -236,7 +301,18 @@ def _request(data: Any, attributes: dict[str, Any], rng: random.Random) -> Reque
     return Request(headers=headers, body=body)
 
 
-def _in_some_form(push: Any, rng: random.Random) -> tuple[dict[str, str], Any]:  # noqa: ANN401 - any JSON
+def _push(data: bytes, attributes: dict[str, Any], attempt: int) -> dict[str, Any]:
+    message = {
+        "data": base64.b64encode(data).decode(),
+        "attributes": attributes,
+        "messageId": "7",
+        "message_id": "7",
+        "publishTime": "2026-11-21T08:30:00Z",
+    }
+    return {"message": message, "subscription": "projects/factory/subscriptions/s", "deliveryAttempt": attempt}
+
+
+def _in_some_form(push: Any, form: int) -> tuple[dict[str, str], Any]:  # noqa: ANN401 - any JSON
     """Headers and body of what Pub/Sub pushes, or of a CloudEvent in either of its forms."""
     event = {
         "id": "7",
@@ -245,7 +321,7 @@ def _in_some_form(push: Any, rng: random.Random) -> tuple[dict[str, str], Any]: 
         "specversion": "1.0",
     }
     json_type = {"Content-Type": "application/json"}
-    match rng.randrange(4):
+    match form:
         case 0:
             return json_type | {f"ce-{key}": value for key, value in event.items()}, push
         case 1:

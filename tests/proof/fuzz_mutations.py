@@ -1,14 +1,36 @@
 """Mutations of JSON and of bytes, as a seed says; and the counts of what became of them."""
 
 import copy
+import faulthandler
+import hashlib
 import json
+import os
 import random
+import resource
+import signal
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+SECONDS_MORE: Final = 60.0
+"""After which a mutation that cannot be interrupted, as it is in C code, ends the process with a traceback."""
+MEMORY_FOR_ONE: Final = 300_000_000
+"""Bytes by which one mutation may make the process larger."""
+_STDERR: Final = os.dup(2)
+"""Where a traceback is seen whatever becomes of standard error meanwhile."""
+_DRAWS: Final = 1000
+"""For one mutation that is not like another; more would mean that there are none left."""
+
+_Drawn = TypeVar("_Drawn")
+_Answer = TypeVar("_Answer")
+
+
+class TookTooLongError(BaseException):
+    """Raised wherever the hanging code is; no `except Exception` of it may take it for its own."""
 
 
 @dataclass(kw_only=True)
@@ -16,8 +38,11 @@ class Fuzzed:
     """What became of the mutations of one target."""
 
     target: str
+    memory_for_one: int = MEMORY_FOR_ONE
     count: int = 0
-    """Mutations so far."""
+    """Mutations so far, no two of them alike and none like an original."""
+    originals: int = 0
+    """What was sent besides as it should be."""
     outcomes: Counter[str] = field(default_factory=Counter[str])
     findings: Counter[str] = field(default_factory=Counter[str])
     """What must never be, and how often it was. Empty is good."""
@@ -26,8 +51,9 @@ class Fuzzed:
     seconds: float = 0
     slowest: float = 0
     """Seconds, of one mutation."""
-    peak_bytes: int | None = None
-    """Of the process that worked on the mutations, where it was watched."""
+    peak_bytes: int = 0
+    """Of the process that worked on the mutations, with whatever else is in it."""
+    _seen: set[bytes] = field(default_factory=set[bytes], repr=False)
 
     @property
     def holds(self) -> bool:
@@ -39,6 +65,22 @@ class Fuzzed:
         self.findings[what] += 1
         self.examples.setdefault(what, str(about)[:2000])
 
+    def is_new(self, *mutation: object) -> bool:
+        """Whether no mutation of this target was like this one; from now on one is."""
+        digest = hashlib.blake2b(repr(mutation).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if digest in self._seen:
+            return False
+        self._seen.add(digest)
+        return True
+
+    def drawn(self, draw: Callable[[], _Drawn], *originals: object) -> _Drawn:
+        """A mutation that is like none of the originals and none before."""
+        for _ in range(_DRAWS):
+            mutation = draw()
+            if mutation not in originals and self.is_new(mutation):
+                return mutation
+        raise RuntimeError(f"{self.target}: nothing new in {_DRAWS} draws, after {self.count}")
+
     @contextmanager
     def timed(self) -> Generator[None]:
         """Measure the whole."""
@@ -48,16 +90,65 @@ class Fuzzed:
         finally:
             self.seconds += time.perf_counter() - start
 
-    @contextmanager
-    def one(self, about: object, *, limit: float) -> Generator[None]:
-        """Count and measure one mutation, which may take `limit` seconds."""
-        self.count += 1
-        start = time.perf_counter()
+    def one(
+        self, about: object, do: Callable[[], _Answer], *, limit: float, is_original: bool = False
+    ) -> _Answer | None:
+        """Count and measure one mutation, which may take `limit` seconds; None if it was interrupted then."""
+        self.count += not is_original
+        self.originals += is_original
+        forget_peak()
+        before, start = peak_bytes(), time.perf_counter()
+        answer = None
+        try:
+            with _interrupted_after(limit):
+                answer = do()
+        except TookTooLongError:
+            self.find("took too long and was interrupted", f"{limit:g} s: {about}")
+        self.slowest = max(self.slowest, time.perf_counter() - start)
+        peak = peak_bytes()
+        self.peak_bytes = max(self.peak_bytes, peak)
+        if peak - before > self.memory_for_one:
+            self.find("took too much memory", f"{(peak - before) / 2**20:.0f} MiB: {about}")
+        return answer
+
+
+@contextmanager
+def _interrupted_after(seconds: float) -> Generator[None]:
+    """Raises TookTooLongError in what runs then; and ends the process if even that does not stop it."""
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise TookTooLongError
+
+    start = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    faulthandler.dump_traceback_later(seconds + SECONDS_MORE, exit=True, file=_STDERR)
+    # Again and again, should the first be caught by what it interrupts.
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    try:
         yield
-        took = time.perf_counter() - start
-        self.slowest = max(self.slowest, took)
-        if took > limit:
-            self.find("took too long", f"{took:.1f} s: {about}")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, handler)
+        if left:  # pytest's own time-out
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - start)), interval)
+
+
+_STATUS: Final = Path("/proc/self/status")
+
+
+def forget_peak() -> None:
+    """Linux alone can; elsewhere the peak is the process's own, from its start."""
+    if _STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes() -> int:
+    """Of this process in memory, since it was forgotten."""
+    if not _STATUS.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    [line] = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 NASTY: Sequence[Any] = [

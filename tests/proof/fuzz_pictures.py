@@ -6,6 +6,7 @@ too much ends that process, and the picture that did it is known.
 python -m tests.proof.fuzz_pictures FORMAT FIRST COUNT SEED: the worker; a line of JSON for each picture
 """
 
+import gzip
 import io
 import json
 import os
@@ -19,19 +20,22 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image, ImageCms, ImageDraw
 
-from tests.proof.fuzz_mutations import Fuzzed, mutated_bytes
+from tests.proof.fuzz_mutations import Fuzzed, forget_peak, mutated_bytes, peak_bytes
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+GZIP: Final = "gzip"
+"""Pictures of every format as they lie in a bucket with `Content-Encoding: gzip`, the mutations behind or in front of it."""
 BOMBS: Final = "bombs"
 PLANTED: Final = "planted"
 """No pictures but faults of a decoder, to see that each is found."""
@@ -41,11 +45,13 @@ SECONDS_FOR_ONE: Final = 60.0
 """Generous for a busy machine: the largest picture that is decoded takes a few seconds."""
 MEMORY_BYTES: Final = 1_500_000_000
 """Of address space, the interpreter's own included: predict has 2 Gi, and decodes one picture at a time."""
+MAX_FILE_BYTES: Final = 50_000_000
+"""As predict has it."""
 MAX_ERROR_BYTES: Final = 2_000
 """The reason goes with the picture as metadata, of which an object has 8 KiB."""
 
 
-def fuzz_pictures(count: int, seed: int, *, formats: tuple[str, ...] = (*FORMATS, BOMBS)) -> list[Fuzzed]:
+def fuzz_pictures(count: int, seed: int, *, formats: tuple[str, ...] = (*FORMATS, GZIP, BOMBS)) -> list[Fuzzed]:
     """`count` mutations of pictures of each format; the same for the same seed."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(partial(_fuzz, count=count, seed=seed), formats))
@@ -57,7 +63,7 @@ def _count(kind: str, count: int) -> int:
 
 def _fuzz(kind: str, *, count: int, seed: int) -> Fuzzed:
     count = _count(kind, count)
-    fuzzed = Fuzzed(target=f"predict's prepare: {kind}", peak_bytes=0)
+    fuzzed = Fuzzed(target=f"predict's {'unpack' if kind == GZIP else 'prepare'}: {kind}")
     with fuzzed.timed():
         while fuzzed.count < count:
             # A worker that ended before its time is followed by one for what comes after the picture that ended it.
@@ -78,7 +84,7 @@ def _run_worker(fuzzed: Fuzzed, kind: str, count: int, seed: int) -> None:
             fuzzed.count += 1
             fuzzed.outcomes[result["outcome"]] += 1
             fuzzed.slowest = max(fuzzed.slowest, result["seconds"])
-            fuzzed.peak_bytes = max(fuzzed.peak_bytes or 0, result["peak_bytes"])
+            fuzzed.peak_bytes = max(fuzzed.peak_bytes, result["peak_bytes"])
             if result["finding"]:
                 fuzzed.find(result["finding"], f"{kind} {result['number']} of seed {seed}: {result['about']}")
         worker.wait()
@@ -109,11 +115,10 @@ def main(kind: str, first: int, count: int, seed: int) -> None:
         picture.prepare = _planted(picture)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for number in range(first, first + count):
-        data = _file(kind, number, seed)
-        _forget_peak()
+    for number, data in enumerate(islice(_files(kind, seed), first, first + count), start=first):
+        forget_peak()
         start = time.perf_counter()
-        outcome, finding, about = _prepared(picture, data)
+        outcome, finding, about = _prepared(picture, data, is_gzip=kind == GZIP)
         print(  # noqa: T201 - read by the process that started this one
             json.dumps(
                 {
@@ -122,32 +127,18 @@ def main(kind: str, first: int, count: int, seed: int) -> None:
                     "finding": finding,
                     "about": about,
                     "seconds": time.perf_counter() - start,
-                    "peak_bytes": _peak_bytes(),
+                    "peak_bytes": peak_bytes(),
                 }
             ),
             flush=True,
         )
 
 
-_STATUS: Final = Path("/proc/self/status")
-
-
-def _forget_peak() -> None:
-    """Linux alone can; elsewhere the peak is the process's own, what made the file included."""
-    if _STATUS.exists():
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_bytes() -> int:
-    if not _STATUS.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    [line] = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
-
-
-def _prepared(picture: Any, data: bytes) -> tuple[str, str, str]:  # noqa: ANN401 - predict's module
+def _prepared(picture: Any, data: bytes, *, is_gzip: bool) -> tuple[str, str, str]:  # noqa: ANN401 - predict's module
     """(outcome, finding, about it) of one file."""
     try:
+        if is_gzip:
+            data = picture.unpack(data, at_most=MAX_FILE_BYTES)
         jpeg = picture.prepare(data)
     except picture.UnusableImageError as error:
         text = str(error)
@@ -187,18 +178,50 @@ def _planted(picture: Any) -> Callable[[bytes], bytes]:  # noqa: ANN401 - predic
     return prepare
 
 
-def _file(kind: str, number: int, seed: int) -> bytes:
+def _files(kind: str, seed: int) -> Iterator[bytes]:
     match kind:
         case "bombs":
-            return _bombs()[number]()
+            return (bomb() for bomb in _bombs())
         case "planted":
-            return _FAULTS[number]
+            return iter(_FAULTS)
         case _:
-            return _mutated_picture(kind, number, seed)
+            return mutated_pictures(kind, seed)
 
 
-def _mutated_picture(kind: str, number: int, seed: int) -> bytes:
-    rng = random.Random(f"{seed} {kind} {number}")
+def mutated_pictures(kind: str, seed: int) -> Iterator[bytes]:
+    """Mutations without end, no two alike and none like a picture that is as it should be; the same for the same seed."""
+    rng, fuzzed = random.Random(f"{seed} {kind}"), Fuzzed(target=kind)
+    originals = (
+        [gzip.compress(picture, mtime=0) for _, picture in _all_pictures()] if kind == GZIP else _pictures()[kind]
+    )
+    mutate = partial(_mutated_gzip, rng) if kind == GZIP else partial(_mutated_picture, kind, rng)
+    while True:
+        yield fuzzed.drawn(mutate, *originals)
+
+
+def _all_pictures() -> list[tuple[str, bytes]]:
+    return [(kind, picture) for kind, pictures in _pictures().items() for picture in pictures]
+
+
+def _mutated_gzip(rng: random.Random) -> bytes:
+    kind, picture = rng.choice(_all_pictures())
+    if rng.random() < 0.02:
+        return mutated_bytes(_packed_zeros(), rng, head=256)
+    inside = rng.random() < 0.4
+    packed = gzip.compress(_mutated_picture(kind, rng) if inside else picture, rng.choice([0, 1, 9]), mtime=0)
+    if rng.random() < 0.1:
+        packed += gzip.compress(picture, mtime=0)  # of several members, as a gzip may be
+    return (
+        packed if inside else mutated_bytes(packed, rng, changes=rng.choice([1, 1, 2, 4]), head=rng.choice([16, 256]))
+    )
+
+
+@cache
+def _packed_zeros() -> bytes:
+    return gzip.compress(bytes(20_000_000), mtime=0) * 10
+
+
+def _mutated_picture(kind: str, rng: random.Random) -> bytes:
     data = rng.choice(_pictures()[kind])
     changes = rng.choice([1, 1, 2, 4, 16])
     data = mutated_bytes(data, rng, changes=changes, head=rng.choice([64, 256, 4096]))

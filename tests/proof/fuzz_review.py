@@ -10,10 +10,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+import httpx2
 
 from inspection import layout
 from local.storage.store import ObjectStore
@@ -22,6 +24,7 @@ from tests.webapp.review_line import (
     ANNA,
     BERT,
     JPEG,
+    SITE,
     IapKey,
     Line,
     WatchedGate,
@@ -37,6 +40,24 @@ SECONDS_FOR_ONE = 20.0
 _PICTURES = 8
 """That wait at least."""
 _PATHS = ["/api/pictures//image", "/api/pictures/%ff/image", "/api/../secret.txt", "/%2e%2e/secret.txt", "/api/queue/"]
+
+
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "X" * 300)
+_ODD_VALUES = (
+    "", "x", "a" * 9000, "\xe9", "page of nobody", "text/plain", "application/json; charset=utf-16", "null",
+    "\xff\xfe", "a, b", '"', "%00", "; ;", "=" * 50,
+)  # fmt: skip
+_ODD_HEADERS = {
+    "Origin": (
+        "http://[", "http://[::1", "https://", "://", "null", "https://evil.example", f"{SITE}.evil.example", f"{SITE}:444",
+        f"{SITE}/", SITE.upper(), SITE.replace("https", "http"), f"https://a@{SITE.removeprefix('https://')}", "file:///etc/passwd",
+    ),
+    "Sec-Fetch-Site": ("cross-site", "same-site", "none", "same-origin, cross-site", "SAME-ORIGIN"),
+    IAP_HEADER: ("{cut}", "{header nested}", "{claims nested}", "{no signature}", "{claims twice}", "..", "e30.e30.e30", "W10.W10.eA"),
+    PAGE_HEADER: ("short", "a" * 65, "a/../../../b", "page-of-nobody"),
+    "Host": ("evil.example", "[", "a:b:c", "127.0.0.1:99999"),
+}  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -120,52 +141,85 @@ class Desk:
 
 
 def fuzz_review(count: int, seed: int) -> Fuzzed:
-    """`count` requests, one in five as it should be; the same for the same seed."""
+    """`count` mutated requests, and one in five as it should be besides; the same for the same seed."""
     fuzzed, rng = Fuzzed(target="review app: API requests"), random.Random(seed)
     asked = Counter[str]()
     with _line() as (line, unexpected):
         desks = [Desk(rng, ANNA), Desk(rng, BERT)]
         sent: set[str] = set()
         with fuzzed.timed():
-            for _ in range(count):
+            while fuzzed.count < count:
+                if (fuzzed.count + fuzzed.originals) % 50 == 0:
+                    _fill(line, sent)
                 _ask(fuzzed, line, rng.choice(desks), rng, asked)
                 for record in unexpected:
                     kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else "?"
                     fuzzed.find(f"unexpected {kind}", record.getMessage())
                 unexpected.clear()
-                if fuzzed.count % 50 == 1:
-                    _fill(line, sent)
         _account(fuzzed, line, sent)
     for operation in _operations() - asked.keys():
         fuzzed.find("an operation that was never asked for", operation)
     return fuzzed
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """What goes over the wire."""
+
+    method: str
+    path: str
+    content: bytes
+    headers: dict[str, str]
+
+    @property
+    def is_from_elsewhere(self) -> bool:
+        """Whether a browser would say that another site sends it, to change something."""
+        elsewhere = self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin"
+        # App Engine turns plain http away before the app sees it.
+        ours = {SITE, SITE.replace("https:", "http:")}
+        return self.method not in _SAFE and (elsewhere or self.headers.get("Origin", SITE).lower() not in ours)
+
+
 def _ask(fuzzed: Fuzzed, line: Line, desk: Desk, rng: random.Random, asked: Counter[str]) -> None:
     request = desk.next()
     asked[f"{request.method} {request.template}"] += 1
-    content = b"" if request.body is None else json.dumps(request.body).encode()
-    headers = {
-        IAP_HEADER: line.iap.token(desk.email),
-        PAGE_HEADER: f"page-of-{desk.email.partition('@')[0]}",
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-    }
-    path, good = request.path, rng.random() < 0.2
-    if not good:
-        path, content, headers = _mutated(request, content, headers, rng)
-    with fuzzed.one((request.method, path, content), limit=SECONDS_FOR_ONE):
-        answer = line.client.request(
-            request.method,
-            path,
-            content=content,
-            headers=[(key.encode(), value.encode("latin-1")) for key, value in headers.items()],
+    original = Sent(
+        method=request.method,
+        path=request.path,
+        content=b"" if request.body is None else json.dumps(request.body).encode(),
+        headers={
+            IAP_HEADER: _TOKEN,
+            PAGE_HEADER: f"page-of-{desk.email.partition('@')[0]}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Origin": SITE,
+            "Sec-Fetch-Site": "same-origin",
+        },
+    )
+    good = rng.random() < 0.2
+    sent = original if good else fuzzed.drawn(lambda: _mutated(request, original, rng), original)
+    token = line.iap.token(desk.email)
+
+    def send() -> httpx2.Response:
+        return line.client.request(
+            sent.method,
+            sent.path,
+            content=sent.content,
+            headers=[
+                (key.encode(), _with_token(value, token).encode("latin-1")) for key, value in sent.headers.items()
+            ],
         )
+
+    answer = fuzzed.one(sent, send, limit=SECONDS_FOR_ONE, is_original=good)
+    if answer is None:
+        return
     fuzzed.outcomes[f"answered {answer.status_code}"] += 1
-    about = f"{request.method} {path!r} {headers} {content[:500]!r}: {answer.text[:300]}"
+    about = f"{sent.method} {sent.path!r} {sent.headers} {sent.content[:500]!r}: {answer.text[:300]}"
     if answer.status_code >= 500:
         fuzzed.find(f"answered {answer.status_code}", about)
-    if answer.status_code >= 400 and path.startswith("/api/"):
+    if answer.status_code < 400 and sent.is_from_elsewhere:
+        fuzzed.find("another site was let in", about)
+    if answer.status_code >= 400 and sent.path.startswith("/api/") and sent.method != "HEAD":
         try:
             told = answer.json()["message"]
         except (ValueError, TypeError, KeyError):
@@ -178,34 +232,47 @@ def _ask(fuzzed: Fuzzed, line: Line, desk: Desk, rng: random.Random, asked: Coun
         desk.leave(request)
 
 
-def _mutated(
-    request: Request, content: bytes, headers: dict[str, str], rng: random.Random
-) -> tuple[str, bytes, dict[str, str]]:
-    path, headers = request.path, dict(headers)
-    what = rng.choices(["body", "bytes", "path", "headers"], [8, 2, 3, 2])[0]
+_TOKEN = "{token}"
+"""Stands for the sign-in in a request as it is drawn: the token has the time in it, and a signature with a random number."""
+
+
+def _with_token(value: str, token: str) -> str:
+    header, claims, signature = token.split(".")
+    nested = base64.urlsafe_b64encode(b'{"a":' * 5000 + b"1" + b"}" * 5000).rstrip(b"=").decode()
+    return {
+        _TOKEN: token,
+        "{cut}": token[: len(token) // 2],
+        "{header nested}": f"{nested}.{claims}.{signature}",
+        "{claims nested}": f"{header}.{nested}.{signature}",
+        "{no signature}": f"{header}.{claims}.",
+        "{claims twice}": f"{header}.{claims}.{claims}.{signature}",
+    }.get(value, value)
+
+
+def _mutated(request: Request, sent: Sent, rng: random.Random) -> Sent:
+    what = rng.choices(["body", "bytes", "path", "headers", "method"], [8, 2, 3, 4, 1])[0]
     if request.body is None and what in {"body", "bytes"}:
         what = "path"
     match what:
         case "body":
-            content = as_json(mutated(request.body, rng, changes=rng.choice([1, 1, 2, 4])), rng)
+            body = as_json(mutated(request.body, rng, changes=rng.choice([1, 1, 2, 4])), rng)
+            return replace(sent, content=body)
         case "bytes":
-            content = mutated_bytes(content, rng, changes=rng.choice([1, 2, 8]))
+            return replace(sent, content=mutated_bytes(sent.content, rng, changes=rng.choice([1, 2, 8])))
         case "path":
-            path = rng.choice([_odd_path(path, rng), _odd_id(path, rng), rng.choice(_PATHS)])
+            path = rng.choice([_odd_path(sent.path, rng), _odd_id(sent.path, rng), rng.choice(_PATHS)])
+            return replace(sent, path=path)
+        case "method":
+            return replace(sent, method=rng.choice(_METHODS))
         case _:
-            key = rng.choice(list(headers))
-            odd = [
-                "",
-                "x",
-                "a" * 9000,
-                "\xe9",
-                "page of nobody",
-                "text/plain",
-                "application/json; charset=utf-16",
-                "null",
-            ]
-            headers[key] = rng.choice(odd)
-    return path, content, headers
+            headers = dict(sent.headers)
+            for key in rng.sample([*headers, "Host", "Cookie", "X-Appengine-User-Email"], rng.choice([1, 1, 2])):
+                headers[key] = rng.choice(_ODD_HEADERS.get(key, ()) or _ODD_VALUES)
+                if rng.random() < 0.2:
+                    del headers[key]
+                elif rng.random() < 0.3:
+                    headers[key] = rng.choice(_ODD_VALUES)
+            return replace(sent, headers=headers)
 
 
 def _odd_path(path: str, rng: random.Random) -> str:
