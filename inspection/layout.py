@@ -62,15 +62,17 @@ def decided_name(label: str, name: str) -> str:
     return _fit(f"{HUMAN_DECIDED}/", f"{head}{label}_{last}")
 
 
-def decided_names(label: str, name: str, generation: int) -> tuple[str, str]:
-    """The names that a picture of the queue may have once it is decided, the first choice first.
+def decided_names(label: str, name: str, generation: int) -> tuple[str, ...]:
+    """The names that a picture of the queue may have once it is decided, the first choice first. No two share the last.
 
     Args:
         label: the decision.
         name: the object's in the queue, without the queue's folder.
         generation: of its source, by which whoever knows the source finds it again.
     """
-    return decided_name(label, name), decided_name(label, renamed(name, generation))
+    last = f"{generation}-{_hash(f'{name}#{generation}')}"
+    choices = (name, renamed(name, generation), _marked(name, last))
+    return tuple(decided_name(label, choice) for choice in choices)
 
 
 def _marked(name: str, mark: str) -> str:

@@ -30,6 +30,9 @@ REPEATED = "repeated"
 Pub/Sub's own count begins anew with every message: one that is published again, by whomever, has to say so itself.
 """
 
+WHAT_COMES = "It is tried again, and after the last attempt the message is kept as a dead letter."
+"""The end of what a function logs when no retry helps; no news to who looks at the dead letter."""
+
 _PASSING = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
@@ -93,10 +96,7 @@ def failed_request(doing: str, *, status: int | None, answer: str, check: str) -
     """
     if status is None or status in _PASSING:
         return RetryLaterError(f"{doing} failed and is tried again: {answer}")
-    return NeedsAttentionError(
-        f"{doing} was refused ({status}): {answer} - check {check}. "
-        "It is tried again, and after the last attempt the message is kept as a dead letter."
-    )
+    return NeedsAttentionError(f"{doing} was refused ({status}): {answer} - check {check}. {WHAT_COMES}")
 
 
 def answer_failure(log: logging.Logger, error: Exception, fields: Mapping[str, object]) -> tuple[str, int]:

@@ -284,7 +284,7 @@ class Reviewing:
                     self._refuse_if_taken(stored, reviewer)
                     recorded, metageneration = None, stored.metageneration
                 elif recorded and recorded.metageneration == stored.metageneration:
-                    name = next(names)  # another picture has that name
+                    name = next(names, name)  # another picture has that name
                 else:
                     recorded = stored  # sent before, and not finished
             else:

@@ -46,7 +46,7 @@ from inspection.command.progress import counting
 from inspection.command.reasons import About, Image, LogUnreadableError, newest_problems
 from inspection.command.transfer import TransferError, split_uri, storage_client
 from inspection.message import MalformedMessageError, NewImage, Prediction
-from inspection.push import REPEATED
+from inspection.push import REPEATED, WHAT_COMES
 
 FUNCTIONS = {"images": "predict", "predictions": "move"}
 """Each path of events, and the function that its messages are for."""
@@ -76,7 +76,7 @@ _INBOUND_FIELDS = "items(name,bucket,generation,size,contentType,contentEncoding
 
 _LOG_BEFORE = timedelta(days=1)
 """A dead letter's attempts lie at most so far before it: a hundred, ten minutes apart, take 17 hours."""
-_REASON_START, _REASON_END = 120, 180
+_REASON_START, _REASON_END = 400, 300
 """Characters that are shown of a longer one."""
 
 Item = TypeVar("Item")
@@ -306,7 +306,7 @@ class Line:
                 where=one.where,
                 image=one.image[0] if one.image else "unknown",
                 since=one.since,
-                why=self._why(one, _shortened(problems.get(one.about)) if one.about else None),
+                why=self._why(one, _shortened(problems.get(one.about)) if one.about else None, read=unreadable is None),
             )
             for one in found.first
         ]
@@ -405,7 +405,7 @@ class Line:
             )
 
     def _publish(self, topic: str, messages: list[PubsubMessage]) -> None:
-        """Return once Pub/Sub has them. A batch is no larger than the answer it came in, so it is never too large."""
+        """Return once Pub/Sub has them."""
         if messages:
             self._publisher.publish(topic=topic, messages=messages, **_PATIENCE)
 
@@ -419,17 +419,21 @@ class Line:
                 if lying.image not in told_of:
                     yield lying
 
-    def _why(self, one: Letter | Lying, logged: str | None) -> str:
-        """The reason, as far as it can be known."""
+    def _why(self, one: Letter | Lying, logged: str | None, *, read: bool) -> str:
+        """The reason, as far as it can be known: `logged`, where the log could be `read` and says anything."""
         if isinstance(one, Lying):
             lost = "its notification was lost, or is still being tried"
             return f"no dead letter tells of it: {f'logged last, {logged}' if logged else lost}"
         if one.problem is not None:
             return f"malformed: {one.problem}"
         attempts = one.received.message.attributes.get(_ATTEMPTS, "all")
-        failed = f"{one.path.function} failed in {attempts} attempts" + (
-            f": {logged}" if logged else ", its log says why"
+        function = one.path.function
+        silent = (
+            f", and {function} logged nothing about it: see whether it starts (its newest log lines; memory) and whether "
+            "pushes reach it (roles/run.invoker of the account that pushes)"
         )
+        why = f": {logged}" if logged else silent if read else ", its log says why"
+        failed = f"{function} failed in {attempts} attempts{why}"
         if one.image is not None and not self._is_there(one.image):
             return (
                 f"the image has been moved, replaced or deleted since, sending again just clears the letter; {failed}"
@@ -443,6 +447,7 @@ class Line:
 
 def _shortened(text: str | None) -> str | None:
     """Without its middle: the functions say at first what they did, and at last what to check."""
+    text = text and text.removesuffix(WHAT_COMES).rstrip()
     if text is None or len(text) <= _REASON_START + _REASON_END:
         return text
     return f"{text[:_REASON_START]} ... {text[-_REASON_END:]}"
@@ -511,7 +516,7 @@ def _what_to_do(error: Exception, line: Line) -> str:
 
 def _confirmed(sendable: int, discarded: int, console: Console) -> bool:
     question = f"Send {sendable:,} again" + (f" and discard {discarded:,} for good" if discarded else "")
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]  # closed: `<&-`
         console.print(f"Nothing was changed. {question}: --yes")
         return False
     return typer.confirm(f"{question}?")

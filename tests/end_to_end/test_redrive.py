@@ -222,6 +222,8 @@ def test_a_picture_whose_model_was_away_is_shown_then_sent_again_and_lands(desk:
     assert name in shown.stdout
     assert "predict failed in 5 attempts: Asking the AutoML Vision model" in shown.stdout, "its own words"
     assert "was refused (403)" in shown.stdout
+    assert "roles/automl.predictor" in shown.stdout, "what to check is not cut off"
+    assert "It is tried again" not in shown.stdout, "it is not"
     assert "predict.log" in shown.stdout
     assert "malformed: the field 'eventType' is missing; the message has ['objectId']" in shown.stdout
     assert "\x1b" not in shown.stdout, "a name must not command the terminal"
@@ -252,6 +254,17 @@ def test_a_prediction_that_move_could_not_file_is_sent_again(desk: Desk, letters
     assert "move failed in 5 attempts: Copying gs://" in done.stdout
     assert eventually(lambda: desk.landed("not filed.jpeg"))
     assert letters.count() == 0
+
+
+def test_a_picture_whose_pushes_reached_nobody_says_so(desk: Desk, letters: DeadLetters) -> None:
+    with desk.without("roles/run.invoker", "push"):
+        desk.upload("pushed at a closed door.jpeg")
+        assert letters.wait_for("images", 1)
+    done = desk.redrive("--yes")
+    assert "predict failed in 5 attempts, and predict logged nothing about it" in done.stdout
+    assert "roles/run.invoker" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert eventually(lambda: desk.landed("pushed at a closed door.jpeg"))
 
 
 def test_what_a_person_has_decided_meanwhile_is_not_filed_a_second_time(desk: Desk, letters: DeadLetters) -> None:

@@ -36,7 +36,7 @@ from tests.functions.stage import (
     Model,
     MoveStarter,
     Push,
-    Slowly,
+    Rewrites,
     Topic,
     push,
     start,
@@ -46,14 +46,14 @@ from tests.functions.stage import (
 
 @pytest.fixture(scope="session")
 def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    gate, announced = Gate(), list[Push]()
+    gate, announced, rewrites = Gate(), list[Push](), Rewrites()
 
     def publish(_topic: str, data: bytes, attributes: dict[str, str]) -> None:
         announced.append(push(data, attributes))
 
     with (
         ObjectStore(tmp_path_factory.mktemp("storage")) as store,
-        serve(slowly := Slowly(storage_app(store, gate=gate, publish=publish))) as server,
+        serve(storage_app(store, gate=gate, publish=publish, rewrite_calls=lambda: rewrites.calls)) as server,
     ):
         client = storage.Client(
             project="factory", credentials=AnonymousCredentials(), client_options={"api_endpoint": server.url}
@@ -62,7 +62,7 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         inbound.notification(
             topic_name="new", topic_project="factory", event_types=["OBJECT_FINALIZE"], payload_format="JSON_API_V1"
         ).create()
-        yield Cloud(server.url, gate, slowly, inbound, prediction, announced)
+        yield Cloud(server.url, gate, rewrites, inbound, prediction, announced)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def cloud(running_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clo
         for blob in bucket.list_blobs():
             blob.delete()
     running_cloud.gate.reset()
-    running_cloud.slowly.reset()
+    running_cloud.rewrites.calls = 1
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,6 @@ from flask import Flask
 from google.cloud import storage
 from google.pubsub_v1 import SubscriberClient
 from PIL import Image
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.gate import ApiError, Call, RequestLog
 
@@ -78,27 +75,11 @@ def refuse(status: int, reason: str = "backendError") -> Callable[[Call], None]:
     return step
 
 
-class Slowly:
-    """In front of Cloud Storage: has a rewrite done in several calls, as the real one does when it takes long."""
+@dataclass
+class Rewrites:
+    """How many calls each takes."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self.reset()
-
-    def reset(self) -> None:
-        """Every rewrite is done in one call."""
-        self.parts = 1
-        self.tokens: list[str | None] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "/rewriteTo/" in scope["path"]:
-            self.tokens.append(Request(scope).query_params.get("rewriteToken"))
-            if len(self.tokens) < self.parts:
-                part = f"part-{len(self.tokens)}"
-                answer = {"totalBytesRewritten": "1", "objectSize": "9", "done": False, "rewriteToken": part}
-                await JSONResponse(answer)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    calls: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,7 +88,7 @@ class Cloud:
 
     url: str
     gate: Gate
-    slowly: Slowly
+    rewrites: Rewrites
     inbound: storage.Bucket
     prediction: storage.Bucket
     announced: list[Push]

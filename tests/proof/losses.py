@@ -7,6 +7,7 @@ import gzip
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from inspection import layout
 from local.faults import Kind, NoFaults, Once, When
 from tests.proof.losses_stage import (
     ANNA,
+    BERT,
     DARK,
     GREY,
     INBOUND,
@@ -140,6 +142,25 @@ def _stopped_decided_and_undone_under_another_name(line: Line) -> None:
     line.anna.undo(decision)
 
 
+def _told_twice_and_decided(line: Line) -> None:
+    """Predict did not hear that its message was taken, and sent another one, which comes once a person has decided."""
+    line.upload(NAME, picture(GREY, 1))
+    line.gate.plan = Once(Kind.RESET, When.AFTER, identity=PREDICT, number=3)
+    line.predict()
+    line.predict()
+    line.gate.plan = Once(Kind.UNAVAILABLE, When.BEFORE, identity=MOVE, number=2)
+    line.move()
+    (shown,) = line.anna.queue()
+    line.anna.decide(shown, "ok")
+    line.predictions.waiting.reverse()
+
+
+def _predicted_large(line: Line) -> None:
+    """A copy to another location, which takes several calls."""
+    _predicted()(line)
+    line.rewrite_calls = 3
+
+
 def _announce_no_picture(line: Line) -> None:
     line.upload(NAME, b"no picture at all")
 
@@ -197,6 +218,26 @@ def _shown_to_another_by_now(line: Line) -> dict[str, Any]:
     return shown
 
 
+def _left_half_decided(line: Line) -> dict[str, Any]:
+    """Anna's page is closed while her decision's move is on its way; it comes once Bert has the picture."""
+    shown = _shown(line)
+    line.gate.plan = Once(Kind.LATE, When.BEFORE, identity=REVIEW, number=2)
+    line.anna.ask(f"/api/pictures/{shown['id']}/decision", {"label": "ok", "claim": shown["claim"], "number": 1})
+    line.pass_by(minutes=3)
+    (shown,) = line.bert.queue()
+    assert not line.anna.queue(), "two reviewers have the picture"
+    line.let_late_requests_happen()
+    return shown
+
+
+def _half_decided(line: Line) -> dict[str, Any]:
+    """Her decision is recorded, and its picture not filed."""
+    shown = _shown(line)
+    line.gate.plan = Once(Kind.UNAVAILABLE, When.BEFORE, identity=REVIEW, number=2)
+    line.anna.ask(f"/api/pictures/{shown['id']}/decision", {"label": "defect", "claim": shown["claim"], "number": 1})
+    return shown
+
+
 def _decided_and_name_taken(line: Line) -> dict[str, Any]:
     decided = _decided(line)
     line.put(f"unclear/{NAME}", picture(GREY, 6))
@@ -223,6 +264,10 @@ def _count(line: Line, _: object) -> None:
 def _decide(line: Line, shown: dict[str, Any]) -> None:
     line.anna.number = 0
     _accepted(line.anna.decide(shown, "ok"))
+
+
+def _decide_as_bert(line: Line, shown: dict[str, Any]) -> None:
+    _accepted(line.bert.decide(shown, "defect"))
 
 
 def _decide_too_late(line: Line, shown: dict[str, Any]) -> None:
@@ -270,6 +315,18 @@ def _is_decided(line: Line, _: object) -> list[str]:
     return [] if right and found.get(layout.DECIDED_BY) == ANNA else [f"the decision does not count: {found}"]
 
 
+def _is_decided_by_bert(line: Line, _: object) -> list[str]:
+    found = _of_anna(line)
+    right = found["name"] == "human_decided/shift 2/defect_part #7.jpg" and found.get(layout.DECISION) == "defect"
+    return [] if right and found.get(layout.DECIDED_BY) == BERT else [f"Bert's decision does not count: {found}"]
+
+
+def _is_recorded(line: Line, _: object) -> list[str]:
+    found = _of_anna(line)
+    right = found["name"].startswith("unclear/") and found.get(layout.DECISION) == "defect"
+    return [] if right else [f"the first decision does not count: {found}"]
+
+
 def _is_waiting(line: Line, _: object) -> list[str]:
     found = _of_anna(line)
     right = found["name"].startswith("unclear/") and layout.DECISION not in found
@@ -298,6 +355,7 @@ PIPELINE = (
     Scenario(name="predict, no picture", part=PREDICT, prepare=_announce_no_picture, act=_flow),
     Scenario(name="predict, compressed", part=PREDICT, prepare=_announce_compressed, act=_flow),
     Scenario(name="move", part=MOVE, prepare=_predicted(), act=_flow),
+    Scenario(name="move, a large picture", part=MOVE, prepare=_predicted_large, act=_flow),
     Scenario(name="move, no picture", part=MOVE, prepare=_rejected, act=_flow),
     Scenario(name="move, the name is taken", part=MOVE, prepare=_name_taken, act=_flow),
     Scenario(name="move, two names are taken", part=MOVE, prepare=_both_names_taken, act=_flow),
@@ -312,6 +370,7 @@ PIPELINE = (
         prepare=_stopped_decided_and_undone_under_another_name,
         act=_flow,
     ),
+    Scenario(name="move, told twice, then decided", part=MOVE, prepare=_told_twice_and_decided, act=_flow),
     Scenario(name="move, replaced before its turn", part=MOVE, prepare=_replaced, act=_flow),
     Scenario(name="move, replaced before its delete", part=MOVE, prepare=_replaced_between, act=_flow),
 )
@@ -330,6 +389,8 @@ REVIEWING = tuple(
         ("decide, the name is taken", _shown_and_filed_name_taken, _decide, _is_decided, True),
         ("decide once more", _decided, _decide, _is_decided, True),
         ("decide on another's picture", _shown_to_another_by_now, _decide_too_late, _is_waiting, True),
+        ("decide on what another left", _left_half_decided, _decide_as_bert, _is_decided_by_bert, True),
+        ("decide otherwise", _half_decided, _decide_too_late, _is_recorded, True),
         ("undo", _decided, _undo, _is_waiting, True),
         ("undo, the name is taken", _decided_and_name_taken, _undo, _is_waiting, True),
         ("undo once more", _taken_back, _undo, _is_waiting, True),
@@ -376,8 +437,7 @@ def matrix(
                 if scenario in PIPELINE and kind in EVERY_TIME:
                     yield run(line, step, when, kind, every_time=True)
                 if scenario.mended_by_client and kind is not Kind.DEATH:
-                    with app_tries_again():
-                        yield run(line, step, when, kind, every_time=False, by_itself=True)
+                    yield run(line, step, when, kind, every_time=False, by_itself=True)
 
 
 def steps_of(line: Line, scenario: Scenario) -> Iterator[Step]:
@@ -398,10 +458,11 @@ def run(line: Line, step: Step, when: When, kind: Kind, *, every_time: bool, by_
     prepared = scenario.prepare(line)
     plan = Once(kind, when, identity=scenario.part, number=step.number, always_for=step.method if every_time else None)
     line.gate.plan = plan
-    pushes, line.anna.failures = line.pushes[scenario.part], 0
+    pushes, line.anna.failures, line.bert.failures = line.pushes[scenario.part], 0, 0
     problems: list[str] = []
     try:
-        scenario.act(line, prepared)
+        with app_tries_again() if by_itself else nullcontext():
+            scenario.act(line, prepared)
     except AssertionError as error:
         problems.append(str(error))
     line.settle()
@@ -411,7 +472,9 @@ def run(line: Line, step: Step, when: When, kind: Kind, *, every_time: bool, by_
     problems += line.problems() + [
         f"a dead letter that says nothing: {letter.body}" for letter in dead if not letter.why
     ]
-    tries = 1 + line.anna.failures if scenario.part == REVIEW else line.pushes[scenario.part] - pushes
+    tries = (
+        1 + line.anna.failures + line.bert.failures if scenario.part == REVIEW else line.pushes[scenario.part] - pushes
+    )
     outcome = f"{tries}x"
     if dead:
         outcome = f"{KEPT}: {dead[0].why}"

@@ -286,11 +286,10 @@ class AnyOrder(RuleBasedStateMachine):
     def _may_be_copied_again(self, source: str) -> bool:
         """Whether a decision may lead to a second copy, as docs/decisions.md says.
 
-        Its original was not deleted yet, and Pub/Sub has two messages about it, of which the second passes for the first.
+        Its original was not deleted yet, and Pub/Sub has a message about it that passes for the first.
         """
         inbound = {layout.source_uri(INBOUND, found.name, found.generation) for found in self.line.found(INBOUND)}
-        told = [one for subscription in self._subscriptions for one in subscription.told_of()]
-        return source in inbound and told.count(source) > 1
+        return source in inbound and any(source in one.passing_for_first() for one in self._subscriptions)
 
     def _source_of(self, shown: dict[str, Any]) -> str | None:
         """Which picture that is, wherever it is by now."""

@@ -265,6 +265,11 @@ class Message:
     why: str = ""
     """The log line of the last attempt."""
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether its function will know that it may not be the first."""
+        return self.attempts > 0 or REPEATED in self.body["message"]["attributes"]
+
 
 @dataclass
 class Subscription:
@@ -324,9 +329,9 @@ class Subscription:
         """Of the pictures that the dead letters are about."""
         return set(map(_source_of, self.dead))
 
-    def told_of(self) -> list[str]:
-        """The source of every message that is kept, as often as there are messages about it."""
-        return [_source_of(message) for message in (*self.waiting, *self.dead)]
+    def passing_for_first(self) -> list[str]:
+        """The source of every message that does not say that it may not be the first about it."""
+        return [_source_of(message) for message in (*self.waiting, *self.dead) if not message.is_repeated]
 
 
 def _source_of(message: Message) -> str:
@@ -587,6 +592,8 @@ class Line:
         """Those that were asked."""
         self.counts = False
         """Whether the review app counts what waits."""
+        self.rewrite_calls = 1
+        """How many calls a copy takes."""
         self._log = _LastLine()
         for part in ("predict", "move", "review", "review.guard", "review.waiting"):
             logger = structured_logger(part)
@@ -596,7 +603,13 @@ class Line:
         self.model = Brightness()
         for name in (AUTOML_MODEL, VERTEX_MODEL):
             models.register(RegisteredModel(name=name, model=self.model, display_name="brightness"))
-        buckets = storage_app(store, gate=self.gate, publish=self._announce, signers=Signers([REVIEW]))
+        buckets = storage_app(
+            store,
+            gate=self.gate,
+            publish=self._announce,
+            signers=Signers([REVIEW]),
+            rewrite_calls=lambda: self.rewrite_calls,
+        )
         app = Starlette(routes=[*prediction_routes(models, gate=self.gate), Mount("/", buckets)])
         server = stack.enter_context(serve(self._in_work.watch(IdentityMiddleware(app))))
         self.url = server.url
@@ -762,7 +775,7 @@ class Line:
         self.now = datetime.now(UTC)
         self.anna, self.bert = Page(self, ANNA), Page(self, BERT)
         self.model.answers_otherwise = False
-        self.counts = False
+        self.counts, self.rewrite_calls = False, 1
         self.requests.clear()
 
     def pass_by(self, minutes: float) -> None:

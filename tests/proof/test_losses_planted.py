@@ -74,12 +74,16 @@ FORGETS_WHAT_THE_CAMERA_SAID = (
     "mimetypes",
 )
 NAMES_ANOTHER_MODEL = ("functions/move/mover.py", "layout.MODEL: prediction.model", 'layout.MODEL: "the model"')
+DOES_NOT_SAY_AGAIN = ("functions/predict/main.py", '{REPEATED: "true"} if repeated else {}', "{}")
 MOVES_WHATEVER_IS_THERE = (
     "webapp/reviewing.py",
-    """            if_source_generation_match=stored.generation,
-            if_source_metageneration_match=stored.metageneration,
-""",
+    "            if_source_metageneration_match=stored.metageneration,\n",
     "",
+)
+KEEPS_ANOTHERS_DECISION = (
+    "webapp/reviewing.py",
+    "claim = {**self._claim_for(reviewer), **picture.NO_DECISION}",
+    "claim = self._claim_for(reviewer)",
 )
 TAKES_WHAT_OTHERS_HAVE = ("webapp/reviewing.py", "if hold and not _is_by(hold, reviewer):", "if False:")
 KEEPS_NO_TIME = ("webapp/reviewing.py", "layout.DECIDED_AT: self._now().isoformat()", 'layout.DECIDED_AT: "now"')
@@ -99,7 +103,9 @@ ACKNOWLEDGED_FAILURE = (
         (ACKNOWLEDGED_FAILURE, "predict, AutoML Vision", "STUCK"),
         (FORGETS_WHAT_THE_CAMERA_SAID, "move, the name is taken", "CHANGED"),
         (NAMES_ANOTHER_MODEL, "move, the name is taken", "which was never asked"),
-        (MOVES_WHATEVER_IS_THERE, "review, decide, then undo", "says otherwise"),
+        (DOES_NOT_SAY_AGAIN, "move, told twice, then decided", "DOUBLED"),
+        (MOVES_WHATEVER_IS_THERE, "review, decide on what another left", "was answered 409"),
+        (KEEPS_ANOTHERS_DECISION, "review, decide on what another left", "two reviewers have the picture"),
         (KEEPS_NO_TIME, "review, decide", "says otherwise"),
     ],
     ids=[
@@ -109,7 +115,9 @@ ACKNOWLEDGED_FAILURE = (
         "an acknowledged failure",
         "a content type of one's own",
         "another model's name",
+        "a prediction that does not say that it is the second",
         "moving whatever is there",
+        "a claim on what another has decided",
         "a decision without its time",
     ],
 )
@@ -117,7 +125,7 @@ def test_the_matrix_notices(tmp_path: Path, fault: tuple[str, str, str], scenari
     done = run(plant(tmp_path, *fault), "matrix", scenario)
 
     assert done.returncode == 1, done.stderr
-    assert noticed in done.stdout
+    assert noticed in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

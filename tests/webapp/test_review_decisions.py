@@ -159,6 +159,19 @@ def test_a_name_that_another_image_has_gets_the_generation(line: Line) -> None:
     assert line.names() == ["human_decided/ok_a.jpg", "unclear/a.jpg"]
 
 
+def test_where_both_names_are_others_there_is_a_third(line: Line) -> None:
+    line.put("ok_a.jpg", "ok_a-7.jpg", folder="human_decided")
+    line.put("a.jpg")
+    anna = line.page()
+    [picture] = anna.pictures()
+    assert anna.decide(picture).status_code == 200
+    [third] = set(line.names()) - {"human_decided/ok_a.jpg", "human_decided/ok_a-7.jpg"}
+    assert third.startswith("human_decided/ok_a-7-")
+    assert anna.decide(picture).status_code == 200, "and the second sending finds it there"
+    assert anna.undo().status_code == 200
+    assert "unclear/a.jpg" in line.names()
+
+
 def test_stopped_between_recording_and_moving_the_same_reviewer_finishes(line: Line) -> None:
     line.put("a.jpg")
     anna, bert = line.page(), line.page(BERT, "page-of-bert")
