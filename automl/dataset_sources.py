@@ -17,6 +17,7 @@ from requests import exceptions as http
 
 from automl.dataset import MAX_PICTURE_BYTES, Picture, Report
 from automl.split import FOLDERS, Set
+from inspection.command.files import is_hidden
 from inspection.command.transfer import TransferError
 from inspection.labels import HUMAN_DECIDED
 from inspection.layout import DECIDED_AT, DECISION, MAX_NAME_BYTES, SOURCE
@@ -35,7 +36,6 @@ IMAGE_TYPES = (
 _PILLOW_FORMATS = ("JPEG", "GIF", "PNG", "WEBP", "BMP", "TIFF", "ICO")
 _UNTYPED = {None, "", "application/octet-stream"}
 _TYPE_ALIASES = {"image/x-icon": "image/vnd.microsoft.icon", "image/jpg": "image/jpeg", "image/x-ms-bmp": "image/bmp"}
-_FILES_OF_DESKTOPS = {"thumbs.db", "desktop.ini"}
 _LISTED_FIELDS = "items(name,size,md5Hash,crc32c,contentType,metadata),nextPageToken"
 _CHUNK = 1 << 20
 
@@ -192,7 +192,7 @@ def _files(root: Path, left_out: Callable[[str], None]) -> Generator[Path, None,
     """Every file below, unsorted: a folder of a million is read as a stream."""
     with os.scandir(root) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _FILES_OF_DESKTOPS:
+            if is_hidden(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _files(Path(entry.path), left_out)
@@ -245,7 +245,7 @@ def _listed(bucket: storage.Bucket, prefix: str, progress: Progress) -> Generato
             name = str(blob.name)
             last = name.rpartition("/")[2]
             # A name that ends in a slash is how some tools draw an empty folder.
-            if last and not last.startswith(".") and last.lower() not in _FILES_OF_DESKTOPS:
+            if last and not is_hidden(last):
                 progress()
                 yield name, blob
     except (api.GoogleAPIError, auth.GoogleAuthError, http.RequestException) as error:

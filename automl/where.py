@@ -2,31 +2,13 @@
 
 import os
 
-from inspection.command.line import local_state
+from inspection.command.line import PROJECT, prefer_local_cloud
 
-STORAGE = "STORAGE_EMULATOR_HOST"
-AUTOML = "AUTOML_EMULATOR_HOST"
-VERTEX = "AIPLATFORM_EMULATOR_HOST"
-PROJECT = "GOOGLE_CLOUD_PROJECT"
+__all__ = ["PROJECT", "NowhereError", "project"]
 
 
 class NowhereError(Exception):
     """Neither is named; the text says how to."""
-
-
-def prefer_local_cloud() -> str | None:
-    """Let the clients of this process speak to the local cloud that runs here; its project, or None if none runs.
-
-    Whoever names another by these variables is left alone, and so is whoever names a project in GOOGLE_CLOUD_PROJECT.
-    """
-    if any(os.environ.get(name) for name in (STORAGE, AUTOML, VERTEX, PROJECT)):
-        return None
-    state = local_state()
-    if state is None:
-        return None
-    os.environ.update({STORAGE: state["storageUrl"], AUTOML: state["automl"], VERTEX: state["storageUrl"]})
-    os.environ[PROJECT] = state["project"]
-    return state["project"]
 
 
 def project(given: str | None) -> str:

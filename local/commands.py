@@ -59,7 +59,7 @@ def demo(
         from inspection.command.files import files_below
 
         left_out: list[str] = []
-        if next(files_below(images, left_out.append), None) is None:
+        if next(files_below(images, left_out.append, lambda _path: None), None) is None:
             raise typer.BadParameter("\n".join([f"there is no file in {images}", *left_out]), param_hint="--images")
     console = Console()
     try:

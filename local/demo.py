@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from inspection.command.files import files_below
+from inspection.command.files import files_below, hidden_line
 from inspection.command.transfer import print_uploaded, upload
 from inspection.labels import HUMAN_DECIDED
 from inspection.layout import DECIDED_AT, SOURCE
@@ -41,7 +41,11 @@ def run_demo(cloud: LocalCloud, console: Console, *, images: Path | None, count:
             images = write_samples(Path(folder), count, seed)
             truth = read_truth(Path(folder) / TRUTH_FILE)
         left_out: list[str] = []
-        files = {path.relative_to(images).as_posix(): path for path in files_below(images, left_out.append)}
+        hidden: list[Path] = []
+        found = files_below(images, left_out.append, hidden.append)
+        files = {path.relative_to(images).as_posix(): path for path in found}
+        if hidden:
+            console.print(hidden_line(hidden), markup=False, highlight=False, soft_wrap=True)
         for line in left_out:
             console.print(f"[red]left out:[/red] {escape(line)}", highlight=False, soft_wrap=True)
         started = time.monotonic()

@@ -2,11 +2,23 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+_OF_DESKTOPS = {"thumbs.db", "desktop.ini"}
 
-def files_below(folder: Path, left_out: Callable[[str], None]) -> Iterator[Path]:
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that desktops do not show; nobody means it who names the folder around it."""
+    return name.startswith(".") or name.lower() in _OF_DESKTOPS
+
+
+def hidden_line(hidden: Sequence[Path]) -> str:
+    """What to tell of hidden files that were left out."""
+    return f"Left out, as hidden: {len(hidden):,}, the first is {hidden[0]}"
+
+
+def files_below(folder: Path, left_out: Callable[[str], None], hidden: Callable[[Path], None]) -> Iterator[Path]:
     """Every file of a folder and of those below it: a folder's own first, each in the order of the names.
 
     Links to files count as files. Links to folders are not followed: they may lead round in a circle.
@@ -14,6 +26,7 @@ def files_below(folder: Path, left_out: Callable[[str], None]) -> Iterator[Path]
     Args:
         folder: may be a link itself.
         left_out: is told of everything else, as a line: what it is, and why it is left out.
+        hidden: is given what is :func:`is_hidden`; what lies in such a folder is not looked at.
     """
     waiting = [folder]
     while waiting:
@@ -25,6 +38,9 @@ def files_below(folder: Path, left_out: Callable[[str], None]) -> Iterator[Path]
             continue
         below: list[Path] = []
         for entry in entries:
+            if is_hidden(entry.name):
+                hidden(Path(entry.path))
+                continue
             try:
                 kind = entry.stat().st_mode
             except OSError as error:

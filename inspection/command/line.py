@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.console import Console
 
 from inspection.command.transfer import TransferError, split_uri
 
@@ -17,6 +18,11 @@ LOCAL_STATE = Path(".local/cloud/state.json")
 """Written by a local cloud (`make local`) when it is ready."""
 LOCAL_LOCK = Path(".local/cloud.lock")
 """Locked as long as it runs; a state that it left behind when it was killed says nothing."""
+
+STORAGE = "STORAGE_EMULATOR_HOST"
+AUTOML = "AUTOML_EMULATOR_HOST"
+VERTEX = "AIPLATFORM_EMULATOR_HOST"
+PROJECT = "GOOGLE_CLOUD_PROJECT"
 
 
 def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
@@ -73,13 +79,35 @@ def local_state() -> Mapping[str, Any] | None:
     return None
 
 
+def prefer_local_cloud() -> str | None:
+    """Let the clients of this process speak to the local cloud that runs here; its project, or None if none runs.
+
+    Whoever names another by these variables is left alone, and so is whoever names a project in GOOGLE_CLOUD_PROJECT.
+    """
+    if any(os.environ.get(name) for name in (STORAGE, AUTOML, VERTEX, PROJECT)):
+        return None
+    state = local_state()
+    if state is None:
+        return None
+    os.environ.update({STORAGE: state["storageUrl"], AUTOML: state["automl"], VERTEX: state["storageUrl"]})
+    os.environ[PROJECT] = state["project"]
+    return state["project"]
+
+
+def tell_local_cloud() -> None:
+    """:func:`prefer_local_cloud`, said aloud: buckets are those of the local cloud where one runs here and no other is named."""
+    if project := prefer_local_cloud():
+        told = f"Buckets are those of the local cloud that runs here ({project}); set {PROJECT} for Google's."
+        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+
+
 def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
     state = local_state()
     if state is None:
         raise TransferError(
             f"no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME{otherwise}"
         )
-    os.environ["STORAGE_EMULATOR_HOST"] = state["storageUrl"]
+    os.environ[STORAGE] = state["storageUrl"]
     os.environ["PUBSUB_EMULATOR_HOST"] = state["pubsubAddress"]
     os.environ["LOGGING_EMULATOR_HOST"] = state["loggingUrl"]
     return state["outputs"]

@@ -1,15 +1,26 @@
 """`inspection send`: pictures into an inbound bucket, as a camera would put them there."""
 
+import os
+import signal
 import stat
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import typer
+from rich.console import Console
 
-from inspection.command.files import files_below
-from inspection.command.line import outputs_of
+from inspection.command.files import files_below, hidden_line
+from inspection.command.line import outputs_of, tell_local_cloud
 from inspection.command.progress import counting
 from inspection.command.transfer import TransferError, is_unicode, print_uploaded, split_uri, storage_client, upload
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as the shell has it."""
+ONCE = "a picture that is sent twice lands twice"
+"""The line takes pictures out of the bucket, so that nobody can tell from it which were sent before."""
 
 
 def send(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: int) -> int:
@@ -27,34 +38,79 @@ def send(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: i
     """
     bucket, prefix = _where(stack, to)
     left_out: list[str] = []
+    hidden: list[Path] = []
     named = [
-        (path, f"{prefix.rstrip('/')}/{name}" if prefix else name) for path, name in _named(files, left_out.append)
+        (path, f"{prefix.rstrip('/')}/{name}" if prefix else name)
+        for path, name in _named(files, left_out.append, hidden.append)
     ]
+    if hidden:
+        typer.secho(hidden_line(hidden), err=True)
     for line in left_out:
         typer.secho(f"Left out: {line}", err=True)
     if not named:
         raise TransferError("there is no file in what was given")
-    with counting(f"Sending to gs://{bucket}", len(named)) as progress:
-        uploaded = upload(named, storage_client().bucket(bucket), at_once=at_once, progress=progress)
-    print_uploaded(uploaded)
+    client = storage_client()
+    with _interruptible() as interrupted, counting(f"Sending to gs://{bucket}", len(named)) as progress:
+        files_until = takewhile(lambda _: not interrupted.is_set(), named)
+        uploaded = upload(files_until, client.bucket(bucket), at_once=at_once, progress=progress)
+    print_uploaded(uploaded, advice="")
+    not_tried = named[uploaded.sent + uploaded.already_there + uploaded.failed :]
+    if not_tried:
+        first, _ = not_tried[0]
+        typer.secho(
+            f"Not sent: {len(not_tried):,}, from {first} on, in the order of the names "
+            "(a folder's own files before those of the folders in it)",
+            err=True,
+        )
+    if left_out or uploaded.failed or not_tried:
+        typer.secho(f"Send only what is named above again: {ONCE}.", err=True)
+    if interrupted.is_set():
+        return INTERRUPTED
     return 1 if left_out else uploaded.exit_code
 
 
+@contextmanager
+def _interruptible() -> Generator[threading.Event, None, None]:
+    """The first Ctrl-C lets what is under way get through, as only then can be told what was sent; the next one does not."""
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if interrupted.is_set():
+            Console(stderr=True).show_cursor()  # which a progress bar hides
+            os._exit(INTERRUPTED)
+        interrupted.set()
+        # Python's own streams may be in the middle of a line.
+        os.write(
+            2, b"\nStopping when what is under way is through. Ctrl-C again: at once, and nobody knows what was sent.\n"
+        )
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _where(stack: str | None, to: str | None) -> tuple[str, str]:
+    """The bucket and the prefix in it; the clients are then pointed to the cloud that has it."""
     if to is None:
         return split_uri(outputs_of(stack, otherwise=", or the bucket: --to gs://BUCKET")["inboundBucket"])
     if stack is not None:
         raise typer.BadParameter("either --stack or --to says where the pictures go, not both", param_hint="--to")
     try:
-        return split_uri(to)
+        bucket, prefix = split_uri(to)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--to") from None
+    tell_local_cloud()
+    return bucket, prefix
 
 
-def _named(files: Sequence[Path], left_out: Callable[[str], None]) -> list[tuple[Path, str]]:
+def _named(
+    files: Sequence[Path], left_out: Callable[[str], None], hidden: Callable[[Path], None]
+) -> list[tuple[Path, str]]:
     named: list[tuple[Path, str]] = []
     by_name: dict[str, Path] = {}
-    for path, name in _found(files, left_out):
+    for path, name in _found(files, left_out, hidden):
         if not is_unicode(name):
             left_out(f"{path}: a name that is not in UTF-8, as every object's is; rename it")
             continue
@@ -67,7 +123,9 @@ def _named(files: Sequence[Path], left_out: Callable[[str], None]) -> list[tuple
     return named
 
 
-def _found(files: Sequence[Path], left_out: Callable[[str], None]) -> Iterator[tuple[Path, str]]:
+def _found(
+    files: Sequence[Path], left_out: Callable[[str], None], hidden: Callable[[Path], None]
+) -> Iterator[tuple[Path, str]]:
     """Each file, and its name in the bucket."""
     for given in files:
         try:
@@ -76,7 +134,7 @@ def _found(files: Sequence[Path], left_out: Callable[[str], None]) -> Iterator[t
             raise TransferError(f"{given}: {error.strerror}") from error
         if stat.S_ISDIR(kind):
             name = given.resolve().name
-            for path in files_below(given, left_out):
+            for path in files_below(given, left_out, hidden):
                 yield path, f"{name}/{path.relative_to(given).as_posix()}".lstrip("/")
         elif stat.S_ISREG(kind):
             yield given, given.name
@@ -91,4 +149,7 @@ def run(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: in
     except TransferError as error:
         typer.secho(f"Error: {error}", err=True)
         code = 1
+    except KeyboardInterrupt:
+        typer.secho("Stopped; nothing was sent.", err=True)
+        code = INTERRUPTED
     raise typer.Exit(code)

@@ -1,4 +1,6 @@
-"""Many files to a bucket: several at once, never over another object, and resumable by doing it again.
+"""Many files to a bucket: several at once, never over another object.
+
+Resumable by doing it again, as long as nobody takes objects out of the bucket. A line does so with its inbound bucket.
 
     files = ((path, f"inbound/{path.name}") for path in paths)
     with counting("Sending pictures", len(paths)) as progress:
@@ -40,6 +42,8 @@ _HOPELESS = (
 )
 """What would happen to every other file too; a busy or lost network only after a minute of retries."""
 
+SEND_AGAIN = "; run the same command again to send what is missing"
+
 _SCHEME = "gs://"
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 """63 characters, or 222 where dots divide them (https://cloud.google.com/storage/docs/buckets#naming)."""
@@ -59,6 +63,8 @@ class Uploaded:
     failed: int = 0
     failures: list[str] = field(default_factory=list[str])
     """One line for each of the first `MAX_LISTED_FAILURES`: the file, the object and why."""
+    hopeless: str = ""
+    """A failure that every other file would have had too, so that no further one was tried."""
 
     @property
     def exit_code(self) -> int:
@@ -112,8 +118,8 @@ def upload(
     """Send each file to the object of that name, `at_once` at a time.
 
     No object is ever overwritten (`ifGenerationMatch=0`): one with the same bytes counts as sent before, one with
-    others as a failure. So an interrupted upload goes on when the same is asked again. `files` is read as it is
-    needed and may be a generator over a million.
+    others as a failure. So an interrupted upload goes on when the same is asked again (see above). `files` is read as it is
+    needed and may be a generator over a million; those that were not tried are the last ones.
 
     Args:
         files: (file, name of the object); the content type follows from the object's name.
@@ -122,52 +128,71 @@ def upload(
         progress: called in the calling thread, once for each file that is through, failed ones included.
 
     Raises:
-        TransferError: the bucket does not exist, may not be written, or cannot be reached.
+        TransferError: the bucket does not exist, may not be written, or cannot be reached, and nothing is in it yet.
     """
     result = Uploaded()
     resuming = _Resuming()
-    running: set[Future[bool]] = set()
+    running: list[Future[bool]] = []
     pool = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="upload")
 
     def collect(done: Iterable[Future[bool]]) -> None:
         for future in done:
-            try:
-                sent = future.result()
-            except _FileError as error:
-                result.failed += 1
-                if len(result.failures) < MAX_LISTED_FAILURES:
-                    result.failures.append(str(error))
-            else:
-                result.sent += sent
-                result.already_there += not sent
+            _count(future, result)
             progress()
 
     try:
         for path, name in files:
-            running.add(pool.submit(_upload_one, path, name, bucket, resuming))
+            running.append(pool.submit(_upload_one, path, name, bucket, resuming))
             if len(running) >= 2 * at_once:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                running = [future for future in running if future not in done]
                 collect(done)
+            if result.hopeless:
+                # From the last one, as otherwise a worker might take a later one than is cancelled.
+                running = [future for future in reversed(running) if not future.cancel()]
+                break
         collect(running)
     finally:
         pool.shutdown(cancel_futures=True)
+    if result.hopeless and not result.sent + result.already_there:
+        raise TransferError(
+            f"{result.hopeless}; check the bucket's name, the network, and that you may create objects in it, "
+            "then run the same command again"
+        )
     return result
 
 
-def print_uploaded(uploaded: Uploaded, console: Console | None = None) -> None:
-    """A line of figures, and one for each failure, on standard error."""
+def _count(done: Future[bool], result: Uploaded) -> None:
+    try:
+        sent = done.result()
+    except _FileError as error:
+        result.failed += 1
+        if len(result.failures) < MAX_LISTED_FAILURES:
+            result.failures.append(str(error))
+        if isinstance(error, _HopelessError):
+            result.hopeless = str(error)
+    else:
+        result.sent += sent
+        result.already_there += not sent
+
+
+def print_uploaded(uploaded: Uploaded, console: Console | None = None, *, advice: str = SEND_AGAIN) -> None:
+    """A line of figures, and one for each failure, on standard error; `advice` follows the figures of failures."""
     console = console or Console(stderr=True)
     for failure in uploaded.failures:
         console.print(failure, markup=False, highlight=False, soft_wrap=True)
     if unlisted := uploaded.failed - len(uploaded.failures):
         console.print(f"... and {unlisted:,} more", highlight=False)
     figures = f"{uploaded.sent:,} sent, {uploaded.already_there:,} there already, {uploaded.failed:,} failed"
-    advice = "; run the same command again to send what is missing" if uploaded.failed else ""
-    console.print(figures + advice, highlight=False)
+    console.print(figures + (advice if uploaded.failed else ""), highlight=False)
 
 
 class _FileError(Exception):
     """This file could not be sent; others may."""
+
+
+class _HopelessError(_FileError):
+    """Nor could any other."""
 
 
 class _Resuming:
@@ -190,13 +215,13 @@ def _upload_one(path: Path, name: str, bucket: storage.Bucket, resuming: _Resumi
         except api.PreconditionFailed:
             resuming.ask_first = True
             if not _is_there(blob, path, uri):
-                raise _FileError(f"{path}: {uri} was there, and was deleted meanwhile") from None
+                raise _FileError(
+                    f"{path} -> {uri}: an object of that name was there and is gone; it may have been this very file, if the "
+                    "network failed and the line has taken it: look whether it has landed"
+                ) from None
             return False
     except _HOPELESS as error:
-        raise TransferError(
-            f"cannot write to {_SCHEME}{bucket.name}: {_why(error)}; check the bucket's name, the network, and that "
-            "you may create objects in it, then run the same command again"
-        ) from error
+        raise _HopelessError(f"{path} -> {uri}: {_why(error)}") from error
     except (api.GoogleAPICallError, http.RequestException, OSError) as error:
         raise _FileError(f"{path} -> {uri}: {_why(error)}") from error
     return True
