@@ -15,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from inspection.command.files import files_below, given_path
+
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
 
@@ -45,10 +47,10 @@ def up() -> None:
 def demo(
     images: Annotated[
         Path | None,
-        typer.Option(help="Send the pictures of this folder instead of samples.", exists=True, file_okay=False),
+        typer.Option(parser=given_path, metavar="FOLDER", help="Send the pictures of this folder instead of samples."),
     ] = None,
     count: Annotated[int, typer.Option(help="How many samples to send.", min=1, max=10_000)] = 60,
-    seed: Annotated[int, typer.Option(help="The samples follow from it.")] = 7,
+    seed: Annotated[int, typer.Option(help="The samples follow from it.", min=0)] = 7,
 ) -> None:
     """Send pictures through the whole line, wait until each has landed, show where, and stop.
 
@@ -56,8 +58,6 @@ def demo(
     2: there is nothing to send. 130: it was stopped before it could tell.
     """
     if images is not None:
-        from inspection.command.files import files_below
-
         left_out: list[str] = []
         if next(files_below(images, left_out.append, lambda _path: None), None) is None:
             raise typer.BadParameter("\n".join([f"there is no file in {images}", *left_out]), param_hint="--images")
@@ -80,7 +80,10 @@ def demo(
 
 @local_app.command("samples", epilog="Example: inspection local samples sample_pictures --by-label --count 300")
 def make_samples(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they go; it is made if it is not there.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(parser=given_path, metavar="FOLDER", help="Where they go: an empty folder, or one to be made."),
+    ],
     count: Annotated[int, typer.Option(help="How many pictures.", min=1, max=10_000)] = 300,
     seed: Annotated[int, typer.Option(help="The pictures follow from it.", min=0)] = 7,
     by_label: Annotated[
@@ -96,6 +99,11 @@ def make_samples(
 
     console = Console(stderr=True)
     try:
+        # Pictures of an earlier run would stand there without their line in truth.csv.
+        if folder.is_dir() and any(folder.iterdir()):
+            raise typer.BadParameter(
+                f"'{folder}' is not empty: give another folder, or remove it first", param_hint="FOLDER"
+            )
         with counting("Making pictures", count, console=console) as done:
             pictures = write_samples(folder, count, seed, by_label=by_label, progress=lambda _done, _count: done())
     except OSError as error:
@@ -106,17 +114,19 @@ def make_samples(
 
 @local_app.command(epilog="Example: inspection local bucket training-pictures")
 def bucket(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="3 to 63 letters, digits, '-', '_' and '.'.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits, '-', '_' and '.'.")],
 ) -> None:
     """Make a bucket in the local cloud that runs here, as `gcloud storage buckets create` does at Google.
 
-    Exit code 0: it is there. 1: it could not be made, or no local cloud runs here.
+    Exit code 0: it is there. 1: it could not be made, or no local cloud runs here. 2: it has no name that a bucket can have.
     """
     from google.api_core import exceptions as api
 
     from inspection.command.line import outputs_of
-    from inspection.command.transfer import TransferError, storage_client
+    from inspection.command.transfer import BUCKET_NAME_RULE, TransferError, is_bucket_name, storage_client
 
+    if not is_bucket_name(name):
+        raise typer.BadParameter(f"{name!r} is no bucket's name: {BUCKET_NAME_RULE}", param_hint="NAME")
     console = Console(stderr=True)
     try:
         outputs_of(None)

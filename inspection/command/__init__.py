@@ -8,18 +8,13 @@ from typing import Annotated
 
 import typer
 
+from inspection.command.files import given_path
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="A visual inspection line on Google Cloud, and on your own machine.",
 )
-
-
-def _path(text: str) -> Path:
-    """An empty text would be the working directory, and is rather a script's empty variable."""
-    if not text:
-        raise typer.BadParameter("'' is no name of a file or folder; the working directory is '.'")
-    return Path(text)
 
 
 @app.command(
@@ -28,7 +23,7 @@ def _path(text: str) -> Path:
 )
 def send(
     files: Annotated[
-        list[Path], typer.Argument(parser=_path, metavar="FILE|FOLDER", help="Pictures, or folders of them.")
+        list[Path], typer.Argument(parser=given_path, metavar="FILE|FOLDER", help="Pictures, or folders of them.")
     ],
     stack: Annotated[str | None, typer.Option(help="Send to the inbound bucket of this deployed Pulumi stack.")] = None,
     to: Annotated[str | None, typer.Option(help="Send to this bucket: gs://BUCKET or gs://BUCKET/FOLDER.")] = None,

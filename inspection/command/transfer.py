@@ -49,6 +49,11 @@ _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 """63 characters, or 222 where dots divide them (https://cloud.google.com/storage/docs/buckets#naming)."""
 
 
+BUCKET_NAME_RULE = (
+    "3 to 222 lower-case letters, digits, '-', '_' or '.', beginning and ending with a letter or digit, and no '..'"
+)
+
+
 class TransferError(Exception):
     """Nothing can be sent at all; the text says what is wrong and what to do next."""
 
@@ -77,6 +82,11 @@ def is_unicode(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
+def is_bucket_name(name: str) -> bool:
+    """Whether a bucket can be called so (:data:`BUCKET_NAME_RULE`)."""
+    return _BUCKET_NAME.fullmatch(name) is not None and ".." not in name
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """`gs://bucket/some/prefix` as (`bucket`, `some/prefix`); the prefix may be empty.
 
@@ -84,10 +94,10 @@ def split_uri(uri: str) -> tuple[str, str]:
         ValueError: it is no such address.
     """
     bucket, _, name = uri.removeprefix(_SCHEME).partition("/")
-    if not uri.startswith(_SCHEME) or not _BUCKET_NAME.fullmatch(bucket) or ".." in bucket or not is_unicode(name):
+    if not uri.startswith(_SCHEME) or not is_bucket_name(bucket) or not is_unicode(name):
         raise ValueError(
-            f"{uri!r} is no bucket: give gs://BUCKET or gs://BUCKET/PREFIX, where BUCKET is 3 to 222 lower-case letters, "
-            "digits, '-', '_' or '.', beginning and ending with a letter or digit, and PREFIX is in UTF-8"
+            f"{uri!r} is no bucket: give gs://BUCKET or gs://BUCKET/PREFIX, where BUCKET is {BUCKET_NAME_RULE}, "
+            "and PREFIX is in UTF-8"
         )
     return bucket, name
 
