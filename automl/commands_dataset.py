@@ -200,7 +200,7 @@ def _shares(validation: float, test: float, *, unassigned: bool) -> Shares | Non
 
 def _uri_prefix(source: str, upload_to: str | None, *, local: bool) -> str:
     """What stands before each picture's name: `gs://bucket/`, and what all share, ending in `/`."""
-    if local and not Path(source).is_dir():
+    if local and not (source and Path(source).is_dir()):
         raise typer.BadParameter(f"{source!r} is no folder; give one, or gs://BUCKET/PREFIX", param_hint="source")
     if local and upload_to is None:
         raise typer.BadParameter(
@@ -209,7 +209,7 @@ def _uri_prefix(source: str, upload_to: str | None, *, local: bool) -> str:
         )
     if not local and upload_to is not None:
         raise typer.BadParameter(f"the pictures of {source} are in a bucket already", param_hint="--upload-to")
-    where = upload_to or source
+    where = source if upload_to is None else upload_to
     bucket, prefix = _split(where, "--upload-to" if local else "source")
     return f"{_GS}{bucket}/" + (prefix.rstrip("/") + "/" if prefix.strip("/") else "")
 

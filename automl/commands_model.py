@@ -39,8 +39,9 @@ from automl.picture import UnusableImageError, prepare
 from automl.split import Set
 from automl.stack_config import StackConfigError, stack_file
 from automl.stack_model import MODEL_ID, check_model_id, write_model_id
-from automl.where import PROJECT, NowhereError
+from automl.where import PROJECT, NowhereError, to_put_into_force
 from automl.where import project as project_or_local
+from inspection.command.arguments import given_name, given_path
 from inspection.command.progress import counting
 from inspection.command.transfer import TransferError, storage_client
 from inspection.model_id import Backend
@@ -73,7 +74,10 @@ Service_ = Annotated[
     typer.Option("--backend", help="AutoML Vision, or AutoML on Vertex AI. Default: as the model was trained."),
 ]
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="The --name it was trained under, or its whole resource name.")
+    str,
+    typer.Argument(
+        parser=given_name, metavar="MODEL", help="The --name it was trained under, or its whole resource name."
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -150,7 +154,7 @@ def train(  # typer's help tells the arguments
         _train(service, current, despite_problems=resume)
 
 
-def cancel(*, name: Annotated[str, typer.Argument(metavar="NAME")], project: Project = None) -> None:
+def cancel(*, name: Annotated[str, typer.Argument(parser=given_name, metavar="NAME")], project: Project = None) -> None:
     """
     Stop a training that is going on; what it has used so far is charged.
 
@@ -174,9 +178,14 @@ def evaluate(
     *,
     model: ModelName,
     test: Annotated[
-        str, typer.Option(metavar="IMPORT_FILE", help="Whose test set is asked about; gs://... or a file.")
+        str,
+        typer.Option(
+            parser=given_name, metavar="IMPORT_FILE", help="Whose test set is asked about; gs://... or a file."
+        ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where report.html and evaluation.json go.")],
+    out: Annotated[
+        Path, typer.Option(parser=given_path, metavar="FOLDER", help="Where report.html and evaluation.json go.")
+    ],
     every: Annotated[
         bool,
         typer.Option("--all", help="Ask about every picture, not the test set alone: to find wrong labels."),
@@ -250,7 +259,11 @@ def deploy(
     model: ModelName,
     write: Annotated[
         str | None,
-        typer.Option(metavar="STACK", help="Put it into Pulumi.STACK.yaml as modelId; the rest of the file stays."),
+        typer.Option(
+            parser=given_name,
+            metavar="STACK",
+            help="Put it into Pulumi.STACK.yaml as modelId; the rest of the file stays.",
+        ),
     ] = None,
     yes: Yes = False,
     backend: Service_ = None,
@@ -279,11 +292,11 @@ def deploy(
             _watch("Deploying", lambda: service.progress(operation))
             found = service.find_model(found.name)
         _print(f"Deployed: {found.name}")
-        if file is None:
+        if write is None or file is None:
             _print(f"For Pulumi.<stack>.yaml:\n\n  {MODEL_ID}: {found.model_id}")
         else:
             write_model_id(file, str(found.model_id))
-            _print(f"Written to {file}: modelId is {found.model_id}")
+            _print(f"Written to {file}: modelId is {found.model_id}. {to_put_into_force(write)}")
 
 
 def undeploy(
@@ -319,7 +332,7 @@ def undeploy(
 def predict(
     *,
     model: ModelName,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.")],
+    files: Annotated[list[Path], typer.Argument(parser=given_path, metavar="FILE...", help="Pictures.")],
     backend: Service_ = None,
     project: Project = None,
     location: Location = None,

@@ -11,6 +11,8 @@ from rich.table import Table
 from automl import stack_config
 from automl.metrics import Evaluation, MalformedEvaluationError
 from automl.thresholds import LEAST_PICTURES, Choice, Costs, Expected, LabelChoice, Outcomes, choose
+from automl.where import to_put_into_force
+from inspection.command.arguments import given_name
 from inspection.routing import Thresholds
 
 DEFAULT_COMMON = 0.8
@@ -58,7 +60,9 @@ def thresholds(
     ] = None,
     write: Annotated[
         str | None,
-        typer.Option(metavar="STACK", help="Put the thresholds into Pulumi.STACK.yaml; the rest of it stays."),
+        typer.Option(
+            parser=given_name, metavar="STACK", help="Put the thresholds into Pulumi.STACK.yaml; the rest of it stays."
+        ),
     ] = None,
 ) -> None:
     """
@@ -113,7 +117,7 @@ def thresholds(
             draw(choice, plot)
             _print(f"Plot: {plot}")
         if choice.thresholds:
-            _tell_stack(choice, file)
+            _tell_stack(choice, write, file)
     except (stack_config.StackConfigError, OSError) as error:
         _fail(str(error))
     if len(choice.thresholds) < len(choice.labels):
@@ -207,12 +211,12 @@ def _row(expected: Expected) -> tuple[str, ...]:
     )
 
 
-def _tell_stack(choice: Choice, file: Path | None) -> None:
-    if file is None:
+def _tell_stack(choice: Choice, stack: str | None, file: Path | None) -> None:
+    if stack is None or file is None:
         _print(f"For Pulumi.<stack>.yaml:\n\n{stack_config.lines(choice.thresholds)}")
     else:
         stack_config.write(file, choice.thresholds)
-        _print(f"Written to {file}; `pulumi up` puts them into force.")
+        _print(f"Written to {file}. {to_put_into_force(stack)}")
 
 
 def _print(text: str) -> None:

@@ -4,7 +4,10 @@ import os
 
 from inspection.command.line import PROJECT, prefer_local_cloud
 
-__all__ = ["PROJECT", "NowhereError", "project"]
+__all__ = ["PROJECT", "NowhereError", "project", "to_put_into_force"]
+
+
+_LOCAL_STACK = "local"
 
 
 class NowhereError(Exception):
@@ -25,3 +28,8 @@ def project(given: str | None) -> str:
             f"no local cloud runs here (`make local` starts one); for Google give --project PROJECT or set {PROJECT}"
         )
     return found
+
+
+def to_put_into_force(stack: str) -> str:
+    """What is to be done so that what was written into a stack's file counts."""
+    return f"To put it into force: {'start `make local` again' if stack == _LOCAL_STACK else '`pulumi up`'}"

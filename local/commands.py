@@ -15,7 +15,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from inspection.command.files import files_below, given_path
+from inspection.command.arguments import given_path
+from inspection.command.files import files_below
 
 if TYPE_CHECKING:
     from local.cloud import LocalCloud

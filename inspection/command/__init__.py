@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from inspection.command.files import given_path
+from inspection.command.arguments import given_path
 
 app = typer.Typer(
     no_args_is_help=True,

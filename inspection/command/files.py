@@ -5,20 +5,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import typer
-
 _OF_DESKTOPS = {"thumbs.db", "desktop.ini"}
-
-
-def given_path(text: str) -> Path:
-    """A file or folder of the command line. An empty text is rather a script's empty variable than the working directory.
-
-    Raises:
-        typer.BadParameter: the text is empty.
-    """
-    if not text:
-        raise typer.BadParameter("'' is no name of a file or folder; the working directory is '.'")
-    return Path(text)
 
 
 def is_hidden(name: str) -> bool:

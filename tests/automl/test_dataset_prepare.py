@@ -240,6 +240,9 @@ def test_folders_that_no_label_names_are_left_out_and_told(cloud: Cloud, run: Ru
     ("words", "told"),
     [
         (("nowhere", "--upload-to", "gs://bucket", "--out", "o.csv"), "no folder"),
+        (("", "--upload-to", "gs://bucket", "--out", "o.csv"), "'' is no folder"),
+        ((".", "--upload-to", "", "--out", "o.csv"), "'' is no bucket"),
+        ((".", "--upload-to", "gs://bucket", "--out", ""), "'' is not a file"),
         ((".", "--out", "o.csv"), "say where they go"),
         ((".", "--upload-to", "b", "--out", "o.csv"), "is no bucket"),
         (("gs://bucket", "--upload-to", "gs://other", "--out", "o.csv"), "in a bucket already"),

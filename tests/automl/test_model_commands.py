@@ -267,7 +267,9 @@ def test_deploy_writes_the_model_into_the_stacks_file_and_nothing_else(
     file = tmp_path / "Pulumi.dev.yaml"
     before = b"config:\r\n  automl-inspection:modelId: ICN1  # the old one\r\n  # last\r\n  gcp:project: p\r\n"
     file.write_bytes(before)
-    assert run("model", "deploy", name, "--write", "dev", "--yes").exit_code == 0
+    deployed = run("model", "deploy", name, "--write", "dev", "--yes")
+    assert deployed.exit_code == 0
+    assert f"Written to {file}: modelId is {name}. To put it into force: `pulumi up`\n" in deployed.stdout
     assert file.read_bytes() == before.replace(b"ICN1", name.encode())
     missing = run("model", "deploy", name, "--write", "production", "--yes")
     assert missing.exit_code == 1
@@ -302,6 +304,29 @@ def test_nothing_is_deployed_where_its_id_could_not_be_written(
     assert (refused.exit_code, told in refused.stderr) == (1, True), refused.stderr
     assert not models.calls("automl.models.deploy")
     assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("deploy", "", "--yes"),
+        ("deploy", " ", "--yes"),
+        ("deploy", "castings", "--write", "", "--yes"),
+        ("undeploy", "", "--yes"),
+        ("cancel", ""),
+        ("delete", "", "--yes"),
+        ("predict", "", "part.jpg"),
+        ("predict", "castings", ""),
+        ("evaluate", "", "--test", "gs://bucket/parts.csv", "--out", "report"),
+        ("evaluate", "castings", "--test", "", "--out", "report"),
+        ("evaluate", "castings", "--test", "gs://bucket/parts.csv", "--out", ""),
+    ],
+)
+def test_an_empty_argument_is_no_name(models: ModelCloud, run: Run, words: tuple[str, ...]):
+    """It is rather a script's empty variable than the working directory, or a model."""
+    result = run("model", *words)
+    assert (result.exit_code, "is no name" in result.stderr) == (2, True), result.stderr
+    assert not list(Path().iterdir())
 
 
 def test_no_model_is_asked_where_its_answers_could_not_be_kept(

@@ -122,6 +122,8 @@ def test_other_labels(run: Run, project: Path):
         ((*COSTS, "--seconds", "inf"), 2, "--seconds"),
         ((*COSTS, "--common", "nan"), 2, "--common"),
         ((*COSTS, "--defect-share", "nan"), 2, "--defect-share"),
+        ((*COSTS, "--write", ""), 2, "'' is no name"),
+        ((*COSTS, "--plot", ""), 2, "--plot"),
         ((*COSTS, "--write", "prod"), 1, "stacks with a file are: dev"),
     ],
 )
@@ -135,3 +137,10 @@ def test_what_is_no_evaluation(run: Run, project: Path):
     result = run("model", "thresholds", "Pulumi.yaml", *COSTS)
     assert result.exit_code == 1
     assert "Pulumi.yaml: no JSON" in result.stderr
+
+
+@pytest.mark.parametrize(("stack", "told"), [("dev", "`pulumi up`"), ("local", "start `make local` again")])
+def test_what_puts_them_into_force_is_told(run: Run, project: Path, stack: str, told: str):
+    Path(f"Pulumi.{stack}.yaml").write_text(STACK)
+    result = run("model", "thresholds", "evaluation.json", *COSTS, "--write", stack)
+    assert f"Written to {project / f'Pulumi.{stack}.yaml'}. To put it into force: {told}\n" in result.stdout

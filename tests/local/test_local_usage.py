@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("demo", "--images", ""), "'' is no name of a file or folder"),
         (("demo", "--images", "nowhere"), "nowhere: No such file or directory"),
         (("demo", "--images", "mine.jpg"), "mine.jpg: Not a directory"),
-        (("demo", "--seed", "-1"), "x>=0"),
+        (("demo", "--seed", "-1"), "greater than or equal to 0"),
         (("samples", ""), "'' is no name of a file or folder"),
         (("samples", "."), "'.' is not empty"),
         (("bucket", ""), "'' is no bucket's name: 3 to 222 lower-case letters"),

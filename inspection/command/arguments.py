@@ -1,0 +1,27 @@
+"""Arguments that must not be empty. An empty one is rather a script's empty variable than what is meant."""
+
+from pathlib import Path
+
+import typer
+
+
+def given_path(text: str) -> Path:
+    """A file or folder; an empty text would be the working directory.
+
+    Raises:
+        typer.BadParameter: the text is empty.
+    """
+    if not text:
+        raise typer.BadParameter("'' is no name of a file or folder; the working directory is '.'")
+    return Path(text)
+
+
+def given_name(text: str) -> str:
+    """What a user calls a model, a stack or an address.
+
+    Raises:
+        typer.BadParameter: the text is empty, or blank.
+    """
+    if not text.strip():
+        raise typer.BadParameter(f"{text!r} is no name")
+    return text
