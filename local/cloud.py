@@ -134,6 +134,7 @@ class LocalCloud:
             say=say,
         )
         self._stack.callback(runner.stop)
+        self._stack.callback(front.close)
         self._runner = runner
 
         say("the Pulumi program")

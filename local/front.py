@@ -85,6 +85,7 @@ class Front:
         self._pubsub_agent = pubsub_agent
         self._services: dict[str, _Service] = {}
         self._attempts = _Attempts()
+        self._closed = threading.Event()
         self.url = ""
         """Where :meth:`routes` are served; needed before :meth:`open`."""
 
@@ -92,6 +93,10 @@ class Front:
         """The public address of a function that listens on `port` and may take so many seconds for an answer."""
         self._services[name] = _Service(resource=resource, port=port, seconds=seconds)
         return f"{self.url}{_PREFIX}{name}"
+
+    def close(self) -> None:
+        """No longer wait for functions to start; to be called before they are ended, for good."""
+        self._closed.set()
 
     def routes(self) -> list[Route]:
         """For an application behind :class:`local.identity.IdentityMiddleware`."""
@@ -116,7 +121,7 @@ class Front:
                 )
             body = self._attempts.counted(body)
             self._gate.enter(call)
-            response = _forward(service, method, headers, body)
+            response = _forward(service, method, headers, body, self._closed)
             self._gate.leave(call)
         except ApiError as error:
             return Response(error.message, error.status)
@@ -128,10 +133,12 @@ class Front:
         return response
 
 
-def _forward(service: _Service, method: str, headers: Mapping[str, str], body: bytes) -> Response:
+def _forward(
+    service: _Service, method: str, headers: Mapping[str, str], body: bytes, closed: threading.Event
+) -> Response:
     connection = http.client.HTTPConnection(HOST, service.port, timeout=service.seconds)
     try:
-        _connect(connection)
+        _connect(connection, closed)
         connection.request(method, "/", body, dict(headers))
         answer = connection.getresponse()
         return Response(answer.read(), answer.status, media_type=answer.headers.get("content-type"))
@@ -144,15 +151,14 @@ def _forward(service: _Service, method: str, headers: Mapping[str, str], body: b
         connection.close()
 
 
-def _connect(connection: http.client.HTTPConnection) -> None:
+def _connect(connection: http.client.HTTPConnection, closed: threading.Event) -> None:
     """Wait while an instance starts, as a request does in Cloud Run."""
     deadline = time.monotonic() + _SECONDS_FOR_AN_INSTANCE
     while True:
         try:
             connection.connect()
         except ConnectionRefusedError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or closed.wait(0.05):
                 raise
-            time.sleep(0.05)
         else:
             return

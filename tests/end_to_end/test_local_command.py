@@ -98,16 +98,20 @@ def test_a_running_cloud_takes_pictures_and_leaves_no_process_whatever_it_is_sto
     (sample,) = samples(1, seed=22)
     picture = folder / "part #7.jpeg"
     picture.write_bytes(sample.jpeg)
+    many = write_samples(folder / "many", 100, 23)
 
     refused = subprocess.run([INSPECTION, "local", "up"], cwd=folder, capture_output=True, text=True, check=False)
-    sent = subprocess.run([INSPECTION, "send", str(picture)], cwd=folder, capture_output=True, text=True, check=False)
+    sent = subprocess.run(
+        [INSPECTION, "send", str(picture), str(many)], cwd=folder, capture_output=True, text=True, check=False
+    )
     started = psutil.Process(running.pid).children(recursive=True)
     running.send_signal(how)
-    output, _ = running.communicate()
+    output, errors = running.communicate()
     _, alive = psutil.wait_procs(started, timeout=SECONDS_TO_WAIT)
 
     assert sent.returncode == 0, sent.stderr
-    assert "1 sent" in sent.stderr
+    assert "101 sent" in sent.stderr
+    assert errors == "", "it ends quietly, though most of these pictures were still under way"
     assert refused.returncode == 1
     assert f"process {running.pid}" in refused.stderr
     assert state["outputs"]["inboundBucket"] in output
