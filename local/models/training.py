@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ _READY_PICTURES = 400
 _READY_SEED = 20_261
 """Of the pictures that the ready model learns from; no other place makes pictures from this seed."""
 _THREADS = 2
+_ASKING = threading.Lock()
+"""scikit-learn changes the process's warning filters while it predicts; threads at the same time would see them half-way."""
 
 Progress = Callable[[int, int], None]
 """Called with how many pictures are done, and how many there are."""
@@ -48,7 +51,9 @@ class TrainedModel:
         Raises:
             UnreadablePictureError: the bytes are no picture.
         """
-        probabilities = self.classifier.predict_proba(features(picture)[None, :])[0].tolist()
+        row = features(picture)[None, :]
+        with _ASKING:
+            probabilities = self.classifier.predict_proba(row)[0].tolist()
         pairs = zip(self.labels, probabilities, strict=True)
         return dict(sorted(pairs, key=lambda pair: pair[1], reverse=True))
 
@@ -85,10 +90,11 @@ class MultiLabelModel:
             UnreadablePictureError: the bytes are no picture.
         """
         row = features(picture)[None, :]
-        pairs = [
-            (label, float(classifier.predict_proba(row)[0, 1]))
-            for label, classifier in zip(self.labels, self.classifiers, strict=True)
-        ]
+        with _ASKING:
+            pairs = [
+                (label, float(classifier.predict_proba(row)[0, 1]))
+                for label, classifier in zip(self.labels, self.classifiers, strict=True)
+            ]
         return dict(sorted(pairs, key=lambda pair: pair[1], reverse=True))
 
 

@@ -1,4 +1,6 @@
 import io
+import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,6 +67,22 @@ def test_many_threads_get_the_answers_that_one_gets(
     with ThreadPoolExecutor(8) as threads:
         again = list(threads.map(trained.scores, (sample.jpeg for sample, _ in answers[:24])))
     assert again == [scores for _, scores in answers[:24]]
+
+
+def test_many_threads_leave_the_warnings_of_the_process_as_they_are(
+    answers: list[tuple[Sample, dict[str, float]]], trained: TrainedModel
+):
+    interval = sys.getswitchinterval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        sys.setswitchinterval(1e-5)
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(trained.scores, [answers[0][0].jpeg] * 40))
+        finally:
+            sys.setswitchinterval(interval)
+        assert warnings.filters == before
 
 
 def test_a_saved_model_answers_as_before(trained: TrainedModel, tmp_path: Path):
