@@ -31,10 +31,12 @@ def send(
 ) -> None:
     """Send pictures to the local cloud that runs here, or to a deployed stack.
 
-    Whatever lies in a folder and is left out is named: linked folders, what cannot be read, what is no file. Hidden files
-    are left out too. What was not sent is named: send only that again, as a picture that is sent twice lands twice.
-    Exit code 0: all are sent. 1: at least one is not, or was left out. 2: the command was given wrongly. 130: it was
-    stopped by Ctrl-C.
+    Whatever lies in a folder and is left out is named: linked folders, what
+    cannot be read, what is no file; hidden files are counted. What was not sent
+    is named. Send only that again: a picture that is sent twice lands twice.
+
+    Exit code 0: all are sent. 1: at least one is not, or was left out.
+    2: the command was given wrongly. 130: it was stopped by Ctrl-C.
     """
     from inspection.command.send import run
 
