@@ -23,10 +23,19 @@ def open_page(browser: Browser, desk: Desk) -> Generator[Open]:
     trouble: list[str] = []
     with ExitStack() as contexts:
 
-        def open_one(reviewer: str = ANNA, *, labels: tuple[str, ...] = LABELS, **options: Any) -> Page:  # noqa: ANN401  # Playwright's own
+        def open_one(
+            reviewer: str = ANNA,
+            *,
+            labels: tuple[str, ...] = LABELS,
+            intercepted: bool = False,
+            **options: Any,  # noqa: ANN401  # Playwright's own
+        ) -> Page:
             context = contexts.enter_context(browser.new_context(**options))
             context.set_default_timeout(10_000)
             page = context.new_page()
+            if intercepted:
+                # The first route makes Chromium intercept; on a page that is loaded already it may miss the next request.
+                page.route("**/nothing", lambda route: route.continue_())
             page.on("pageerror", lambda error: trouble.append(str(error)))
             page.on("console", lambda message: trouble.append(message.text) if "Security" in message.text else None)
             page.goto(desk.open(reviewer, labels))
@@ -217,7 +226,7 @@ def test_a_decision_that_came_too_late_is_told(desk: Desk, open_page: Open) -> N
 
 def test_a_claim_that_ran_out_is_renewed_before_anything_is_decided(desk: Desk, open_page: Open) -> None:
     first, second = desk.put(2)
-    page = open_page()
+    page = open_page(intercepted=True)
     shown(page, first)
     held: list[Route] = []
     page.route("**/api/claims", lambda route: held.append(route))  # noqa: PLW0108  # a plain function is asked for
@@ -270,7 +279,7 @@ def test_without_a_connection_decisions_are_kept_and_sent_later(desk: Desk, open
 
 def test_decisions_that_were_not_sent_survive_a_reload(desk: Desk, open_page: Open) -> None:
     names = desk.put(4)
-    page = open_page()
+    page = open_page(intercepted=True)
     page.route(DECISION, lambda route: route.abort())
     for name, key in zip(names[:2], "12", strict=True):
         shown(page, name)
@@ -286,7 +295,7 @@ def test_decisions_that_were_not_sent_survive_a_reload(desk: Desk, open_page: Op
 
 def test_decisions_of_a_closed_window_are_sent_by_the_next(desk: Desk, open_page: Open) -> None:
     names = desk.put(4)
-    page = open_page()
+    page = open_page(intercepted=True)
     page.route(DECISION, lambda route: route.abort())
     shown(page, names[0])
     page.keyboard.press("2")
@@ -301,7 +310,7 @@ def test_decisions_of_a_closed_window_are_sent_by_the_next(desk: Desk, open_page
 
 def test_an_answer_that_was_lost_does_not_count_twice(desk: Desk, open_page: Open) -> None:
     names = desk.put(3)
-    page = open_page()
+    page = open_page(intercepted=True)
     shown(page, names[0])
 
     def lose(route: Route) -> None:
@@ -320,7 +329,7 @@ def test_an_answer_that_was_lost_does_not_count_twice(desk: Desk, open_page: Ope
 
 def test_whoever_is_signed_out_is_told_and_loses_nothing(desk: Desk, open_page: Open) -> None:
     names = desk.put(3)
-    page = open_page()
+    page = open_page(intercepted=True)
     shown(page, names[0])
     problem = {"code": "not_signed_in", "message": "Your sign-in has expired."}
     page.route(DECISION, lambda route: route.fulfill(status=401, json=problem))
@@ -335,7 +344,7 @@ def test_whoever_is_signed_out_is_told_and_loses_nothing(desk: Desk, open_page: 
 
 
 def test_a_picture_that_does_not_load_can_be_tried_again(desk: Desk, open_page: Open) -> None:
-    page = open_page()
+    page = open_page(intercepted=True)
     expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
     (name,) = desk.put(1)
     page.route("**/image", lambda route: route.abort())
@@ -369,7 +378,7 @@ def test_an_empty_queue_says_so_and_looks_again(desk: Desk, open_page: Open) -> 
 def test_an_app_that_does_not_answer_is_asked_again(desk: Desk, open_page: Open, browser: Browser) -> None:
     (name,) = desk.put(1)
     problem = {"code": "unavailable", "message": "The storage does not answer as it should."}
-    page = open_page()
+    page = open_page(intercepted=True)
     shown(page, name)
     page.route("**/api/session", lambda route: route.fulfill(status=503, json=problem))
     page.reload()

@@ -20,7 +20,6 @@ def test_nothing_is_lost_in_whatever_order_things_happen(tmp_path: Path) -> None
         "push to move",
         "message doubled",
         "decision answered 200",
-        "decision answered 409",
         "undo answered 200",
         "skip answered 204",
     ):

@@ -90,14 +90,18 @@ def _changed_after_signing(iap: IapKey) -> str:
     return f"{header}.{_unsigned(_claims())}.{signature}"
 
 
-NOW = int(time.time())
+def _now() -> int:
+    """When a test runs, which may be long after this module was read."""
+    return int(time.time())
+
+
 BAD_TOKENS: dict[str, Callable[[IapKey], str]] = {
     "signed with another key": lambda iap: IapKey(iap.key_id).token(ANNA),
     "signed with a key nobody knows": lambda _: IapKey("key-2").token(ANNA),
     "without the key's id": lambda iap: iap.token(ANNA, header={"kid": None}),
     "with a key's id that is no text": lambda iap: iap.token(ANNA, header={"kid": ["key-1"]}),
-    "expired": lambda iap: iap.token(ANNA, iat=NOW - 700, exp=NOW - 100),
-    "not valid yet": lambda iap: iap.token(ANNA, iat=NOW + 600, exp=NOW + 1200),
+    "expired": lambda iap: iap.token(ANNA, iat=_now() - 700, exp=_now() - 100),
+    "not valid yet": lambda iap: iap.token(ANNA, iat=_now() + 600, exp=_now() + 1200),
     "without an end": lambda iap: iap.token(ANNA, exp=None),
     "for another audience": lambda iap: iap.token(ANNA, aud="/projects/123/apps/another"),
     "for several audiences": lambda iap: iap.token(ANNA, aud=[AUDIENCE]),
