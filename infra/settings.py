@@ -403,6 +403,11 @@ class Settings(_Model):
         return _require(email, ok=email is None or _E_MAIL.fullmatch(email) is not None)
 
 
+_PROVIDER_SECRETS = frozenset({"gcp:credentials", "gcp:accessToken"})
+"""https://www.pulumi.com/registry/packages/gcp/installation-configuration/"""
+_OF_OAUTH_CLIENT = "GOCSPX-"
+"""How Google begins an OAuth client's secret, which may be taken for its ID."""
+
 _OBJECTS: Mapping[str, type[BaseModel]] = {"predict": PredictLimits, "move": FunctionLimits, "review": ReviewLimits}
 _BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket")
 
@@ -420,9 +425,12 @@ def load_settings() -> Settings:
     for namespace in (ORIGINAL_PROJECT, pulumi.get_project()):
         prefix = f"{namespace}:"
         mine = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
-        for key in filter(_is_secret, mine):
-            _refuse_plain(key, encrypted=pulumi.runtime.is_config_secret(prefix + key))
+        for key, value in mine.items():
+            if _is_secret(key) or str(value).startswith(_OF_OAUTH_CLIENT):
+                _refuse_plain(key, encrypted=pulumi.runtime.is_config_secret(prefix + key))
         own |= mine
+    for key in filter(_PROVIDER_SECRETS.__contains__, config):
+        _refuse_plain(key, encrypted=pulumi.runtime.is_config_secret(key))
     google = pulumi.Config("gcp")
     for key in ("project", "region"):
         if (value := google.get(key)) is not None:
@@ -563,7 +571,7 @@ def _quoted(texts: Iterable[str]) -> str:
 
 def _is_secret(key: str) -> bool:
     """By its name, so that a secret under a mistyped key is not shown either."""
-    return "secret" in key.lower()
+    return "secret" in key.lower() or key in _PROVIDER_SECRETS
 
 
 def _shown(key: str, value: object) -> str:

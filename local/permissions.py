@@ -97,6 +97,7 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
             "iap.webServiceVersions.accessViaIAP",
         }
     ),
+    # Less what no build here asks for.
     "roles/artifactregistry.writer": frozenset(
         {"artifactregistry.repositories.downloadArtifacts", "artifactregistry.repositories.uploadArtifacts"}
     ),

@@ -174,7 +174,8 @@ LABELLED: Final = {
 }
 
 _SECRET_NAME = re.compile(
-    r"secret|passw|pwd|passphrase|authoriz|token$|private.?key|credential|api.?key", re.IGNORECASE
+    r"secret|passw|pwd|pass$|passphrase|authoriz|bearer|token$|credential|(private|api|access|signing|session).?key",
+    re.IGNORECASE,
 )
 # Of Google: an OAuth client secret, an API key, an access token; of GitHub: a token; of anybody: a private key.
 _SECRET_VALUE = re.compile(
@@ -312,6 +313,7 @@ def no_plain_secret(program: Program) -> Iterator[str]:
             ("serviceConfig", service),
             ("environmentVariables", service.get("environmentVariables") or {}),
             ("envVariables", resource.inputs.get("envVariables") or {}),
+            ("buildConfig", (resource.inputs.get("buildConfig") or {}).get("environmentVariables") or {}),
         ):
             for name, value in (("all of it", variables), *variables.items()):
                 if isinstance(value, Mapping) and ENCRYPTED in value:

@@ -38,13 +38,23 @@ def test_a_refused_config_is_the_programs_own_text_and_nothing_was_declared():
     assert google.seen == []
 
 
-def test_a_secret_that_is_not_encrypted_is_refused_and_not_repeated():
+@pytest.mark.parametrize(
+    ("key", "value", "setter"),
+    [
+        ("iapClientSecret", "do-not-tell", "pulumi config set --secret iapClientSecret VALUE"),
+        ("iapClientId", "GOCSPX-do-not-tell", "pulumi config set iapClientId VALUE"),
+        ("gcp:credentials", "do-not-tell", "pulumi config set --secret gcp:credentials VALUE"),
+        ("gcp:accessToken", "do-not-tell", "pulumi config set --secret gcp:accessToken VALUE"),
+    ],
+)
+def test_a_secret_that_is_not_encrypted_is_refused_and_not_repeated(key: str, value: str, setter: str):
     google = Google()
+    values: dict[str, Any] = {**REVIEWED, "iapClientSecret": None, key: value}
     with pytest.raises(ProgramError) as refused:
-        run_program(stack_with(secret_keys=frozenset(), **REVIEWED), google)
-    assert "iapClientSecret stands in Pulumi.test.yaml for everybody to read" in str(refused.value)
-    assert "pulumi config set --secret iapClientSecret VALUE" in str(refused.value)
-    assert REVIEWED["iapClientSecret"] not in str(refused.value)
+        run_program(stack_with(secret_keys=frozenset(), **values), google)
+    assert f"{key} stands in Pulumi.test.yaml for everybody to read" in str(refused.value)
+    assert setter in str(refused.value)
+    assert "do-not-tell" not in str(refused.value)
     assert google.seen == []
 
 

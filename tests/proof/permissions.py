@@ -283,7 +283,12 @@ class Proof:
     def holds(self) -> bool:
         """Whether each binding is needed and none is missing."""
         needed = all(outcome.failed for outcome in self.outcomes.values())
-        return needed and not self.refused_with_all and self.landed_again
+        return needed and not self.not_granted and not self.refused_with_all and self.landed_again
+
+    @property
+    def not_granted(self) -> set[str]:
+        """Bindings that something needs, and that the program does not declare."""
+        return EXPERIMENTS.keys() - self.outcomes.keys()
 
 
 def bindings_of(cloud: LocalCloud) -> list[Binding]:
@@ -399,12 +404,15 @@ def main() -> None:
     console.print(table(proof))
     for refusal in proof.refused_with_all:
         console.print(f"[red]refused with all bindings:[/red] {refusal}")
+    for name in sorted(proof.not_granted):
+        console.print(f"[red]needed, and not declared:[/red] {name}")
     if not proof.landed_again:
         console.print("[red]a picture did not land after its binding was granted again[/red]")
     finish(
         console,
         f"{len(proof.outcomes)} bindings, {sum(bool(outcome.failed) for outcome in proof.outcomes.values())} of which fail "
-        f"something when taken away alone; {len(proof.refused_with_all)} requests refused with all of them",
+        f"something when taken away alone; {len(proof.not_granted)} missing, {len(proof.refused_with_all)} requests refused "
+        "with all of them",
         holds=proof.holds,
     )
 

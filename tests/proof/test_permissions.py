@@ -76,6 +76,12 @@ def test_a_binding_that_the_program_lacks_turns_the_proof_red(cloud: LocalCloud,
     assert {refusal.need.permission for refusal in red.refused_with_all} == {"storage.objects.get"}
 
 
+def test_a_binding_that_no_picture_asks_for_and_the_program_lacks_turns_the_proof_red(proof: Proof):
+    assert proof.holds
+    lacking = {name: outcome for name, outcome in proof.outcomes.items() if name != "images-forwarder"}
+    assert not replace(proof, outcomes=lacking).holds
+
+
 def test_a_binding_that_nothing_needs_turns_the_proof_red(
     cloud: LocalCloud, deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
 ):
