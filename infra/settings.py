@@ -7,7 +7,7 @@ as numbers where a person edited the YAML; both are read. Deliberately absent: a
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 
@@ -419,32 +419,30 @@ def load_settings() -> Settings:
         SettingsError: the text lists every mistake.
     """
     config = {**pulumi.runtime.config.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
+    stack = pulumi.get_stack()
+    if plain := list(_plain_secrets(config)):
+        raise _refusal(stack, [_explain_plain(key, stack) for key in plain])
     own: dict[str, object] = {}
     # `pulumi new` lets the user name the project and leaves the keys of the example stacks under the name they had; what
     # is set under the project's own name wins.
     for namespace in (ORIGINAL_PROJECT, pulumi.get_project()):
         prefix = f"{namespace}:"
-        mine = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
-        for key, value in mine.items():
-            if _is_secret(key) or str(value).startswith(_OF_OAUTH_CLIENT):
-                _refuse_plain(key, encrypted=pulumi.runtime.is_config_secret(prefix + key))
-        own |= mine
-    for key in filter(_PROVIDER_SECRETS.__contains__, config):
-        _refuse_plain(key, encrypted=pulumi.runtime.is_config_secret(key))
+        own |= {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
     google = pulumi.Config("gcp")
     for key in ("project", "region"):
         if (value := google.get(key)) is not None:
             own[f"gcp:{key}"] = value
-    return parse_settings(own, stack=pulumi.get_stack())
+    return parse_settings(own, stack=stack)
 
 
-def _refuse_plain(key: str, *, encrypted: bool) -> None:
-    if not encrypted:
-        stack = pulumi.get_stack()
-        raise SettingsError(
-            f"the config of stack {stack!r} has 1 mistake; nothing was changed:\n  - {key} stands in Pulumi.{stack}.yaml for "
-            f"everybody to read. Where that file has been shared, make a new one; then: {_setter(key)}"
-        )
+def _plain_secrets(config: Mapping[str, object]) -> Iterator[str]:
+    """Keys, as a user sets them, of secrets that are not encrypted: of this program and of Google's provider."""
+    for whole, value in config.items():
+        namespace, _, key = whole.partition(":")
+        ours = namespace in {ORIGINAL_PROJECT, pulumi.get_project()}
+        secret = ours and (_is_secret(key) or str(value).startswith(_OF_OAUTH_CLIENT))
+        if (secret or whole in _PROVIDER_SECRETS) and not pulumi.runtime.is_config_secret(whole):
+            yield key if ours else whole
 
 
 def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
@@ -480,14 +478,24 @@ def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
     if mistaken & {PROJECT, REGION, "name"}:
         # What is made from a wrong value is wrong too, and right again with it.
         errors = [error for error in errors if (key := _key(error["loc"])) == "name" or key not in origins]
-    mistakes = [_explain(error, origins, stack) for error in errors]
+    raise _refusal(stack, [_explain(error, origins, stack) for error in errors])
+
+
+def _refusal(stack: str, mistakes: Sequence[str]) -> SettingsError:
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     shown = [
         *mistakes[:_MAX_MISTAKES],
         *([f"... and {more} more"] if (more := len(mistakes) - _MAX_MISTAKES) > 0 else []),
     ]
     listed = "".join(f"\n  - {mistake}" for mistake in shown)
-    raise SettingsError(f"the config of stack {stack!r} has {count}; nothing was changed:{listed}")
+    return SettingsError(f"the config of stack {stack!r} has {count}; nothing was changed:{listed}")
+
+
+def _explain_plain(key: str, stack: str) -> str:
+    return (
+        f"{key} stands in Pulumi.{stack}.yaml for everybody to read. Where that file has been shared, make a new one; "
+        f"then: {_setter(key)}"
+    )
 
 
 def _explain(error: ErrorDetails, origins: Mapping[str, str], stack: str) -> str:

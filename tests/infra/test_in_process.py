@@ -58,6 +58,14 @@ def test_a_secret_that_is_not_encrypted_is_refused_and_not_repeated(key: str, va
     assert google.seen == []
 
 
+def test_all_secrets_that_are_not_encrypted_are_listed_at_once_and_once_each():
+    values: dict[str, Any] = {**REVIEWED, "gcp:accessToken": "do-not-tell"}
+    with pytest.raises(ProgramError, match="has 2 mistakes") as refused:
+        run_program(stack_with(secret_keys=frozenset(), **values), Google())
+    for key in ("iapClientSecret", "gcp:accessToken"):
+        assert str(refused.value).count(f"{key} stands in Pulumi.test.yaml") == 1
+
+
 def test_a_run_may_follow_a_failed_one_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(STRICT, raising=False)
     with pytest.raises(ProgramError):
