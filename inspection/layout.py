@@ -52,8 +52,7 @@ def renamed(name: str, generation: int) -> str:
 
 def names_in(folder: str, name: str, generation: int, source: str) -> tuple[str, ...]:
     """The names that an image may have in a folder, the first choice first. No two images share the last two."""
-    last = f"{generation}-{_hash(source)}"
-    return tuple(folder_name(folder, choice) for choice in (name, renamed(name, generation), _marked(name, last)))
+    return tuple(folder_name(folder, choice) for choice in _choices(name, generation, source))
 
 
 def decided_name(label: str, name: str) -> str:
@@ -70,9 +69,11 @@ def decided_names(label: str, name: str, generation: int) -> tuple[str, ...]:
         name: the object's in the queue, without the queue's folder.
         generation: of its source, by which whoever knows the source finds it again.
     """
-    last = f"{generation}-{_hash(f'{name}#{generation}')}"
-    choices = (name, renamed(name, generation), _marked(name, last))
-    return tuple(decided_name(label, choice) for choice in choices)
+    return tuple(decided_name(label, choice) for choice in _choices(name, generation, f"{name}#{generation}"))
+
+
+def _choices(name: str, generation: int, unique: str) -> tuple[str, str, str]:
+    return name, renamed(name, generation), _marked(name, f"{generation}-{_hash(unique)}")
 
 
 def _marked(name: str, mark: str) -> str:
