@@ -39,15 +39,13 @@ from automl.picture import UnusableImageError, prepare
 from automl.split import Set
 from automl.stack_config import StackConfigError, stack_file
 from automl.stack_model import MODEL_ID, check_model_id, write_model_id
-from automl.where import PROJECT, NowhereError, to_put_into_force
+from automl.where import NowhereError, to_put_into_force
 from automl.where import project as project_or_local
-from inspection.command.arguments import given_name, given_path
+from inspection.command.arguments import INTERRUPTED, given_name, given_path
+from inspection.command.line import PROJECT
 from inspection.command.progress import counting
 from inspection.command.transfer import TransferError, storage_client
 from inspection.model_id import Backend
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as the shell has it."""
 
 _GS = "gs://"
 _BACKENDS = {Format.AUTOML_CSV: Backend.AUTOML, Format.VERTEX_JSONL: Backend.VERTEX}

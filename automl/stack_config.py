@@ -14,6 +14,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
+from inspection.command.words import MAX_SHOWN, one_line
+
 PROJECT = "automl-inspection"
 """The Pulumi project's name: the namespace of its keys."""
 
@@ -21,9 +23,6 @@ THRESHOLDS = f"{PROJECT}:thresholds"
 
 MAX_DEPTH = 50
 """Of lists and maps in each other; the parser needs a time that grows with its square."""
-
-MAX_SHOWN = 1000
-"""Characters of what stands in the file, in an error's text."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z_-]*")
 _READ_AS_OTHER_THAN_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
@@ -193,10 +192,7 @@ def _parsed(text: str, file: Path) -> object:
         raise
     except Exception as error:
         # What text after an explicit tag (`!!int x`) makes the parser raise is not limited to its own errors.
-        why = " ".join(str(error).split())[:MAX_SHOWN] or type(error).__name__
-        # A terminal would take some characters for more than that.
-        why = "".join(character if character.isprintable() else " " for character in why)
-        raise StackConfigError(f"{file} cannot be read: {why}") from error
+        raise StackConfigError(f"{file} cannot be read: {one_line(str(error)) or type(error).__name__}") from error
 
 
 def _check_bounds(text: str, file: Path) -> None:

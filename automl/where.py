@@ -4,9 +4,6 @@ import os
 
 from inspection.command.line import PROJECT, prefer_local_cloud
 
-__all__ = ["PROJECT", "NowhereError", "project", "to_put_into_force"]
-
-
 _LOCAL_STACK = "local"
 
 

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from inspection.command.arguments import given_path
+from inspection.command.arguments import INTERRUPTED, given_path
 from inspection.command.files import files_below
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 HOME = Path(".local")
 CLOUD_HOME = HOME / "cloud"
 """Of the cloud that `up` keeps running; `inspection send` finds it there."""
-
-STOPPED = 130
-"""The exit code of what was interrupted before it was done."""
 
 local_app = typer.Typer(
     no_args_is_help=True, help="The whole line on this machine, run from the program that deploys it."
@@ -70,7 +67,7 @@ def demo(
         Console(stderr=True).print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     try:
-        with _running_cloud(home / "cloud", console, code_when_stopped=STOPPED) as cloud:
+        with _running_cloud(home / "cloud", console, code_when_stopped=INTERRUPTED) as cloud:
             from local.demo import run_demo
 
             all_landed = run_demo(cloud, console, images=images, count=count, seed=seed)

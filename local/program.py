@@ -24,10 +24,9 @@ from pulumi.runtime.stack import Stack as RootStack
 from pulumi.runtime.stack import run_pulumi_func
 from yaml.composer import ComposerError
 
-ROOT = Path(__file__).resolve().parent.parent
+from inspection.command.words import MAX_SHOWN, one_line
 
-MAX_SHOWN = 1000
-"""Characters of what stands in a file, in an error's text."""
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class ProgramError(Exception):
@@ -236,7 +235,7 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         raise ProgramError(f"{path} cannot be read: it is nested too deeply") from error
     except Exception as error:
         # What text after an explicit tag (`!!int x`) makes PyYAML raise is not limited to its own errors.
-        raise ProgramError(f"{path} cannot be read: {_in_line(str(error)) or type(error).__name__}") from error
+        raise ProgramError(f"{path} cannot be read: {one_line(str(error)) or type(error).__name__}") from error
     if not isinstance(loaded, dict):
         raise ProgramError(f"{path} has no keys with values")
     return loaded  # pyright: ignore[reportUnknownVariableType]
@@ -245,12 +244,6 @@ def _load_yaml(path: Path) -> dict[str, Any]:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
-def _in_line(text: str) -> str:
-    """Without what a terminal would take for more than a character."""
-    line = " ".join(text.split())[:MAX_SHOWN]
-    return "".join(character if character.isprintable() else " " for character in line)
 
 
 def _discard(_: object) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from inspection.command.arguments import given_path
+from inspection.command.arguments import INTERRUPTED, given_path
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,7 +89,7 @@ def main() -> None:
         from automl.commands import dataset_app, model_app
         from local.commands import local_app
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     app.add_typer(local_app, name="local")
     app.add_typer(dataset_app, name="dataset")
     app.add_typer(model_app, name="model")

@@ -1,8 +1,14 @@
-"""Arguments that must not be empty. An empty one is rather a script's empty variable than what is meant."""
+"""What the commands have in common: arguments that must not be empty, and an exit code.
+
+An empty argument is rather a script's empty variable than what is meant.
+"""
 
 from pathlib import Path
 
 import typer
+
+INTERRUPTED = 130
+"""Exit code of what was stopped before its end, as shells have it for Ctrl-C."""
 
 
 def given_path(text: str) -> Path:

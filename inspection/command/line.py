@@ -20,6 +20,9 @@ LOCAL_LOCK = Path(".local/cloud.lock")
 """Locked as long as it runs; a state that it left behind when it was killed says nothing."""
 
 STORAGE = "STORAGE_EMULATOR_HOST"
+PUBSUB = "PUBSUB_EMULATOR_HOST"
+LOGGING = "LOGGING_EMULATOR_HOST"
+"""Ours, in the manner of Google's: the base URL of a service that is asked instead of Google's, without credentials."""
 AUTOML = "AUTOML_EMULATOR_HOST"
 VERTEX = "AIPLATFORM_EMULATOR_HOST"
 PROJECT = "GOOGLE_CLOUD_PROJECT"
@@ -108,6 +111,6 @@ def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
             f"no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME{otherwise}"
         )
     os.environ[STORAGE] = state["storageUrl"]
-    os.environ["PUBSUB_EMULATOR_HOST"] = state["pubsubAddress"]
-    os.environ["LOGGING_EMULATOR_HOST"] = state["loggingUrl"]
+    os.environ[PUBSUB] = state["pubsubAddress"]
+    os.environ[LOGGING] = state["loggingUrl"]
     return state["outputs"]

@@ -41,7 +41,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from inspection.command.line import outputs_of
+from inspection.command.line import PUBSUB, outputs_of
 from inspection.command.progress import counting
 from inspection.command.reasons import About, Image, LogUnreadableError, newest_problems
 from inspection.command.transfer import TransferError, split_uri, storage_client
@@ -269,7 +269,7 @@ class Line:
     @property
     def _pubsub_address(self) -> str:
         # The client goes there, but does not tell so.
-        return os.environ.get("PUBSUB_EMULATOR_HOST") or self._subscriber.transport.host
+        return os.environ.get(PUBSUB) or self._subscriber.transport.host
 
     def look(self, shown: int) -> Found:
         """What waits. Changes nothing: each dead letter is given back at the end."""

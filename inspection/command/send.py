@@ -12,15 +12,11 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from inspection.command.arguments import INTERRUPTED
 from inspection.command.files import files_below, hidden_line
 from inspection.command.line import outputs_of, tell_local_cloud
 from inspection.command.progress import counting
 from inspection.command.transfer import TransferError, is_unicode, print_uploaded, split_uri, storage_client, upload
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as the shell has it."""
-ONCE = "a picture that is sent twice lands twice"
-"""The line takes pictures out of the bucket, so that nobody can tell from it which were sent before."""
 
 
 def send(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: int) -> int:
@@ -63,7 +59,8 @@ def send(files: Sequence[Path], *, stack: str | None, to: str | None, at_once: i
             err=True,
         )
     if left_out or uploaded.failed or not_tried:
-        typer.secho(f"Send only what is named above again: {ONCE}.", err=True)
+        # The line takes pictures out of the bucket, so that nobody can tell from it which were sent before.
+        typer.secho("Send only what is named above again: a picture that is sent twice lands twice.", err=True)
     if interrupted.is_set():
         return INTERRUPTED
     return 1 if left_out else uploaded.exit_code

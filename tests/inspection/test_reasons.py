@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from starlette.applications import Starlette
 
-from inspection.command.reasons import EMULATOR, About, newest_problems
+from inspection.command.line import LOGGING
+from inspection.command.reasons import About, newest_problems
 from local.gate import RequestLog
 from local.http import serve
 from local.logs import log_routes
@@ -28,7 +29,7 @@ def logged(folder: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> G
     file, gate = folder / "predict.log", RequestLog()
     file.write_text("\n".join(lines))
     with serve(Starlette(routes=log_routes(lambda: [file], gate=gate))) as server:
-        monkeypatch.setenv(EMULATOR, server.url)
+        monkeypatch.setenv(LOGGING, server.url)
         yield gate
 
 

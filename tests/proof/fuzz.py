@@ -76,7 +76,8 @@ def main() -> None:
     total, findings = sum(result.count for result in results), sum(result.findings.total() for result in results)
     finish(
         console,
-        f"{total:,} mutations, no two alike at any of {len(results)} targets, and {originals:,} good requests between them (seed {SEED}), "
+        f"{total:,} mutations, no two alike at any of {len(results)} targets, and {originals:,} good requests between them "
+        f"(seed {SEED}), "
         f"{time.monotonic() - start:.0f} s, at most {peak / 2**20:.0f} MiB: {findings} findings",
         holds=not findings,
     )
