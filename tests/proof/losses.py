@@ -218,11 +218,16 @@ def _shown_to_another_by_now(line: Line) -> dict[str, Any]:
     return shown
 
 
+def _decide_and_close(line: Line, shown: dict[str, Any], label: str) -> None:
+    """The page is closed before it can ask again."""
+    line.anna.ask(f"/api/pictures/{shown['id']}/decision", {"label": label, "claim": shown["claim"], "number": 1})
+
+
 def _left_half_decided(line: Line) -> dict[str, Any]:
     """Anna's page is closed while her decision's move is on its way; it comes once Bert has the picture."""
     shown = _shown(line)
     line.gate.plan = Once(Kind.LATE, When.BEFORE, identity=REVIEW, number=2)
-    line.anna.ask(f"/api/pictures/{shown['id']}/decision", {"label": "ok", "claim": shown["claim"], "number": 1})
+    _decide_and_close(line, shown, "ok")
     line.pass_by(minutes=3)
     (shown,) = line.bert.queue()
     assert not line.anna.queue(), "two reviewers have the picture"
@@ -234,7 +239,7 @@ def _half_decided(line: Line) -> dict[str, Any]:
     """Her decision is recorded, and its picture not filed."""
     shown = _shown(line)
     line.gate.plan = Once(Kind.UNAVAILABLE, When.BEFORE, identity=REVIEW, number=2)
-    line.anna.ask(f"/api/pictures/{shown['id']}/decision", {"label": "defect", "claim": shown["claim"], "number": 1})
+    _decide_and_close(line, shown, "defect")
     return shown
 
 
