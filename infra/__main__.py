@@ -48,7 +48,13 @@ if settings.reviewers:
 
 paths = {"images": images, "predictions": predictions}
 functions = {"predict": predict.function, "move": move.function}
-Monitoring("monitoring", MonitoringArgs(settings=settings, paths=paths, functions=functions), usable)
+Monitoring(
+    "monitoring",
+    MonitoringArgs(
+        settings=settings, paths=paths, functions=functions, inbound=buckets.inbound, prediction=buckets.prediction
+    ),
+    usable,
+)
 
 pulumi.export("inboundBucket", buckets.inbound.url)
 pulumi.export("predictionBucket", buckets.prediction.url)

@@ -53,6 +53,19 @@ def with_threshold(name: str, **changes: object) -> Plant:
     return plant
 
 
+def with_query(name: str, change: Callable[[str], str]) -> Plant:
+    """The same program with another query of one alert."""
+
+    def plant(program: Program) -> Program:
+        (alert,) = [resource for resource in program.resources if resource.name == name]
+        (condition,) = alert.inputs["conditions"]
+        query = change(condition["conditionPrometheusQueryLanguage"]["query"])
+        changes = {"conditionPrometheusQueryLanguage": {"query": query}}
+        return with_inputs(name, conditions=[_changed(condition, changes)])(program)
+
+    return plant
+
+
 def with_filter(name: str, change: Callable[[str], str]) -> Plant:
     """The same program with a sink that takes other lines."""
 
@@ -220,6 +233,18 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
         with_inputs("monitoring-move-errors", combiner="AND_WITH_MATCHING_RESOURCE"),
         with_threshold("monitoring-move-errors", comparison="COMPARISON_LT"),
         with_threshold("monitoring-move-errors", thresholdValue=1_000_000),
+        without("monitoring-predict-overload"),
+        with_threshold("monitoring-predict-overload", thresholdValue=100),
+        with_threshold("monitoring-predict-overload", duration="86400s"),
+    ],
+    "every-wrong-folder-alarmed": [
+        without("monitoring-unclear"),
+        without("monitoring-rejected"),
+        with_inputs("monitoring-rejected", enabled=False),
+        with_query("monitoring-rejected", lambda query: query.replace(" > 0.1 ", " > 0.9 ")),
+        with_query("monitoring-rejected", lambda query: query.replace("[1h]", "[24h]")),
+        with_query("monitoring-rejected", lambda query: query.replace(" > ", " < ")),
+        with_query("monitoring-rejected", lambda query: f"{query} and on() vector(0)"),
     ],
     "somebody-is-told": [
         with_inputs("monitoring-unclear", notificationChannels=[]),

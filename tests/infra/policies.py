@@ -75,6 +75,12 @@ MOST_FAILURES: Final = 100
 LONGEST_LOOK_SECONDS: Final = 600
 """How long a figure may be collected, or stay too high, before an alert says so."""
 
+LONGEST_OVERLOAD_SECONDS: Final = 3_600
+"""How long all instances may be busy before an alert says so."""
+LARGEST_SHARE: Final = 0.5
+LONGEST_SHARE_HOURS: Final = 6
+"""A line on which more than every second image ends in the wrong folder is noticed within a shift."""
+
 PUBLIC: Final = {"allUsers", "allAuthenticatedUsers"}
 BASIC_ROLES: Final = {"roles/owner", "roles/editor", "roles/viewer"}
 APP_ENGINE: Final = "app-engine-builder"
@@ -375,21 +381,50 @@ def every_topic_alarmed(program: Program) -> Iterator[str]:
 
 
 def every_function_alarmed(program: Program) -> Iterator[str]:
-    """A function that fails wakes somebody."""
-    alarms = list(_alarms(program))
+    """A function that fails, or stays overloaded, wakes somebody."""
+    failures, overloads = list(_alarms(program)), list(_alarms(program, lasting=LONGEST_OVERLOAD_SECONDS))
     for function in program.of(FUNCTION):
-        watched = {
+        answers = {
             'resource.type = "cloud_run_revision"',
             f'resource.labels.service_name = "{function.inputs["name"]}"',
             'metric.type = "run.googleapis.com/request_count"',
-            'metric.labels.response_code_class = "5xx"',
         }
-        if not any(terms == watched and limit <= MOST_FAILURES for terms, limit in alarms):
+        failed = answers | {'metric.labels.response_code_class = "5xx"'}
+        if not any(terms == failed and limit <= MOST_FAILURES for terms, limit in failures):
             yield f"{function.name} has no alert on more than {MOST_FAILURES} failures"
+        refused = answers | {'metric.labels.response_code = "429"'}
+        if not any(terms == refused and limit <= 0 for terms, limit in overloads):
+            yield f"{function.name} has no alert on refusals for {LONGEST_OVERLOAD_SECONDS} seconds"
 
 
-def _alarms(program: Program) -> Iterator[tuple[set[str], float]]:
+def every_wrong_folder_alarmed(program: Program) -> Iterator[str]:
+    """A large share of unclear images, or of rejected ones, wakes somebody within hours."""
+    queries = [
+        query["query"]
+        for alert in program.of(ALERT)
+        if alert.inputs.get("enabled") is not False
+        for condition in alert.inputs["conditions"]
+        if (query := condition.get("conditionPrometheusQueryLanguage"))
+    ]
+    for folder in ("unclear", "rejected"):
+        shares = [re.fullmatch(_SHARE, query) for query in queries if f'folder="{folder}"' in query]
+        if not any(
+            share and float(share["limit"]) <= LARGEST_SHARE and int(share["hours"]) <= LONGEST_SHARE_HOURS
+            for share in shares
+        ):
+            yield f"nothing notices that most images are {folder}"
+
+
+_SHARE = (
+    r"sum\(increase\([\w:]+\{[^{}]*,folder=\"\w+\"\}\[(?P<hours>\d+)h\]\)\) / (?P<all>sum\(increase\([\w:]+\{[^{},]*\}\[\d+h\]\)\))"
+    r" > (?P<limit>[\d.]+) and (?P=all) >= \d+"
+)
+
+
+def _alarms(program: Program, *, lasting: int = 0) -> Iterator[tuple[set[str], float]]:
     """What the alerts watch, term by term, and the limit above which any one of them says so soon.
+
+    Soon is `LONGEST_LOOK_SECONDS`, or `lasting` where that is longer.
 
     An alert that is off, waits for a second condition, or looks for what is below its limit is not among them.
     """
@@ -399,7 +434,9 @@ def _alarms(program: Program) -> Iterator[tuple[set[str], float]]:
         for condition in alert.inputs["conditions"]:
             threshold: Mapping[str, Any] = condition.get("conditionThreshold") or {}
             looks = [look["alignmentPeriod"] for look in threshold.get("aggregations") or []]
-            soon = all(_seconds(look) <= LONGEST_LOOK_SECONDS for look in (threshold.get("duration", "0s"), *looks))
+            soon = all(_seconds(look) <= LONGEST_LOOK_SECONDS for look in looks) and _seconds(
+                threshold.get("duration", "0s")
+            ) <= max(LONGEST_LOOK_SECONDS, lasting)
             if threshold.get("comparison") == "COMPARISON_GT" and soon and not threshold.get("trigger"):
                 yield set(threshold["filter"].split(" AND ")), threshold.get("thresholdValue", 0)
 
@@ -496,6 +533,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "no-expiry": Policy(rule=no_expiry),
     "every-topic-alarmed": Policy(rule=every_topic_alarmed),
     "every-function-alarmed": Policy(rule=every_function_alarmed),
+    "every-wrong-folder-alarmed": Policy(rule=every_wrong_folder_alarmed),
     "somebody-is-told": Policy(rule=somebody_is_told, production=True),
     "logs-are-kept": Policy(rule=logs_are_kept, production=True),
     "over-tls-only": Policy(rule=over_tls_only),

@@ -59,7 +59,7 @@ def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
         "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": 2,
         "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember": 2,
         "gcp:logging/metric:Metric": 1,
-        "gcp:monitoring/alertPolicy:AlertPolicy": 8,
+        "gcp:monitoring/alertPolicy:AlertPolicy": 11,
         "gcp:monitoring/dashboard:Dashboard": 1,
         "gcp:monitoring/notificationChannel:NotificationChannel": 1,
         "gcp:projects/iAMMember:IAMMember": 4,
