@@ -377,7 +377,7 @@ def no_event_before_its_receiver(program: Program) -> Iterator[str]:
         for receiver in _receivers(program, bucket):
             if receiver.urn not in before[bucket.urn]:
                 yield f"{bucket.name} takes images before {receiver.name} exists"
-        if before[notification.urn] - before[bucket.urn] != {bucket.urn}:
+        if before[notification.urn] != before[bucket.urn] | {bucket.urn}:
             yield f"{notification.name} does not follow {bucket.name} at once"
 
 
