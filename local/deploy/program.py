@@ -103,6 +103,8 @@ class Declared:
     """URNs, of what it was told to wait for and of what its inputs come from."""
     custom: bool
     """False for a component."""
+    former_parents: tuple[str, ...] = ()
+    """URNs, of the components that it belonged to in earlier versions (its aliases)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +197,7 @@ class _Recorder(MockMonitor):
             retain_on_delete=request.retainOnDelete,
             depends_on=tuple(request.dependencies),
             custom=request.custom,
+            former_parents=tuple(alias.spec.parentUrn for alias in request.aliases if alias.spec.parentUrn),
         )
         with self._lock:
             self.declared.append(declared)

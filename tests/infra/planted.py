@@ -87,8 +87,47 @@ def with_one_more(like: str, kind: str | None = None, **inputs: object) -> Plant
 
     def plant(program: Program) -> Program:
         (found,) = [resource for resource in program.resources if resource.name == like]
-        more = replace(found, name="planted", type=kind or found.type, inputs=_changed(found.inputs, inputs))
+        more = replace(
+            found,
+            name="planted",
+            urn=f"{found.urn}-planted",
+            type=kind or found.type,
+            inputs=_changed(found.inputs, inputs),
+        )
         return replace(program, resources=[*program.resources, more])
+
+    return plant
+
+
+def waiting_only_for(name: str, *others: str) -> Plant:
+    """The same program with one resource that waits for these alone."""
+
+    def plant(program: Program) -> Program:
+        urns = {resource.name: resource.urn for resource in program.resources if resource.custom}
+        depends_on = tuple(urns[other] for other in others)
+        return replace(
+            program,
+            resources=[
+                replace(resource, depends_on=depends_on) if resource.name == name else resource
+                for resource in program.resources
+            ],
+        )
+
+    return plant
+
+
+def not_waited_for(name: str) -> Plant:
+    """The same program with one resource for which nothing waits."""
+
+    def plant(program: Program) -> Program:
+        (found,) = [resource for resource in program.resources if resource.name == name]
+        return replace(
+            program,
+            resources=[
+                replace(resource, depends_on=tuple(urn for urn in resource.depends_on if urn != found.urn))
+                for resource in program.resources
+            ],
+        )
 
     return plant
 
@@ -212,6 +251,28 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
     "no-expiry": [
         with_inputs("images-subscription", expirationPolicy=None),
         with_inputs("images-dead-letters-subscription", expirationPolicy={"ttl": "2678400s"}),
+    ],
+    "no-event-before-its-receiver": [
+        waiting_only_for("buckets-inbound"),
+        waiting_only_for("buckets-inbound", "images-subscription", "predict-function"),
+        waiting_only_for("announcement-publisher", "images-topic"),
+        waiting_only_for("predict-publisher", "predictions-topic", "predict-account"),
+        waiting_only_for("images-dead-letters-publisher", "images-dead-letters-topic"),
+        waiting_only_for("announcement-notification", "announcement-publisher"),
+        waiting_only_for("announcement-notification", "buckets-inbound", "predict-image-reader"),
+        not_waited_for("move-function"),
+        not_waited_for("images-subscription"),
+        not_waited_for("predictions-dead-letters-subscription"),
+        not_waited_for("predict-invoker"),
+        not_waited_for("predict-publisher"),
+        not_waited_for("predict-model-user"),
+        not_waited_for("move-image-sorter"),
+        not_waited_for("push-signer"),
+        not_waited_for("images-forwarder"),
+        with_one_more("images-subscription"),
+        with_one_more("predict-publisher", topic="inspection-test-images-dead-letters"),
+        with_one_more("build-log-writer", role="roles/pubsub.publisher"),
+        with_inputs("announcement-notification", bucket="elsewhere"),
     ],
     "every-topic-alarmed": [
         without("monitoring-images-dead-letters"),

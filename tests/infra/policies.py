@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from local.deploy.program import Declared, Stack, run_program
-from local.google.permissions import ROLES
+from local.google.permissions import PUBLISH, ROLES
 from tests.infra.google_stand_in import NUMBER, PROJECT, Google, declare
+from tests.infra.order import prerequisites
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +169,7 @@ SERVICE: Final = "gcp:appengine/standardAppVersion:StandardAppVersion"
 BUCKET: Final = "gcp:storage/bucket:Bucket"
 TOPIC: Final = "gcp:pubsub/topic:Topic"
 SUBSCRIPTION: Final = "gcp:pubsub/subscription:Subscription"
+NOTIFICATION: Final = "gcp:storage/notification:Notification"
 ALERT: Final = "gcp:monitoring/alertPolicy:AlertPolicy"
 LABELLED: Final = {
     BUCKET: "labels",
@@ -365,6 +367,53 @@ def no_expiry(program: Program) -> Iterator[str]:
             yield f"{subscription.name} expires"
 
 
+def no_event_before_its_receiver(program: Program) -> Iterator[str]:
+    """Nothing is announced or published before what receives it exists and may work; a new image is announced at once."""
+    before = prerequisites(program.resources)
+    for publisher, topic in _publishers(program):
+        for subscription in program.of(SUBSCRIPTION):
+            reads = _last(subscription.inputs["topic"])
+            if topic in {None, reads} and subscription.urn not in before[publisher.urn]:
+                yield f"{publisher.name} lets messages be published before {subscription.name} exists"
+    buckets = {bucket.inputs["name"]: bucket for bucket in program.of(BUCKET)}
+    for notification in program.of(NOTIFICATION):
+        if (bucket := buckets.get(notification.inputs["bucket"])) is None:
+            yield f"{notification.name} is about {notification.inputs['bucket']}, which the program does not create"
+            continue
+        for receiver in _receivers(program, bucket):
+            if receiver.urn not in before[bucket.urn]:
+                yield f"{bucket.name} takes images before {receiver.name} exists"
+        if before[notification.urn] != before[bucket.urn] | {bucket.urn}:
+            yield f"{notification.name} does not follow {bucket.name} at once"
+
+
+def _publishers(program: Program) -> Iterator[tuple[Declared, str | None]]:
+    """What lets somebody publish, and to which topic; None is to all of them."""
+    for notification in program.of(NOTIFICATION):
+        yield notification, _last(notification.inputs["topic"])
+    for grant in program.of(*GRANTS):
+        if PUBLISH in ROLES.get(grant.inputs["role"], {PUBLISH}):  # a role that is not known may let anybody publish
+            yield grant, _last(grant.inputs["topic"]) if "topic" in grant.inputs else None
+
+
+def _receivers(program: Program, bucket: Declared) -> Iterator[Declared]:
+    """All that an image of this bucket needs on its way, but for grants on the bucket itself."""
+    working = {
+        *(_service_config(function).get("serviceAccountEmail") for function in program.of(FUNCTION)),
+        *(
+            (subscription.inputs.get("pushConfig") or {}).get("oidcToken", {}).get("serviceAccountEmail")
+            for subscription in program.of(SUBSCRIPTION)
+        ),
+        program.agents["storage"],
+        program.agents["pubsub"],
+    }
+    yield from program.of(FUNCTION, SUBSCRIPTION)
+    for grant in program.of(*GRANTS):
+        on_the_bucket = grant.inputs.get("bucket") == bucket.inputs["name"]
+        if grant.inputs["member"].removeprefix("serviceAccount:") in working and not on_the_bucket:
+            yield grant
+
+
 def every_topic_alarmed(program: Program) -> Iterator[str]:
     """A single dead letter, and a message that waits for more than an hour, wake somebody."""
     dead_letter_topics, alarms = _dead_letter_topics(program), list(_alarms(program))
@@ -531,6 +580,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "images-are-kept": Policy(rule=images_are_kept, production=True),
     "dead-letters-everywhere": Policy(rule=dead_letters_everywhere),
     "no-expiry": Policy(rule=no_expiry),
+    "no-event-before-its-receiver": Policy(rule=no_event_before_its_receiver),
     "every-topic-alarmed": Policy(rule=every_topic_alarmed),
     "every-function-alarmed": Policy(rule=every_function_alarmed),
     "every-wrong-folder-alarmed": Policy(rule=every_wrong_folder_alarmed),
@@ -562,6 +612,11 @@ def _model_projects(program: Program) -> set[str]:
 
 def _service_config(resource: Declared) -> Mapping[str, Any]:
     return resource.inputs.get("serviceConfig") or {}
+
+
+def _last(path: str) -> str:
+    """A topic's name, which some inputs give with its path."""
+    return path.rpartition("/")[2]
 
 
 def _seconds(duration: str) -> int:

@@ -92,7 +92,7 @@ def test_two_stacks_share_no_name_and_no_grant_in_one_project():
 def test_physical_names_are_found_at_all():
     names = physical_names(declare("dev"))
     assert ("gcp:pubsub/topic:Topic", "inspection-dev-images") in names
-    assert len(names) == 3 + 2 + 4 + 4 + 4 + 2 + 1 + 8 + 1  # buckets, zips, topics, subscriptions, ...
+    assert len(names) == 3 + 2 + 4 + 4 + 4 + 2 + 1 + 11 + 1  # buckets, zips, topics, subscriptions, ...
 
 
 def physical_names(inventory: Inventory) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from tests.infra.google_stand_in import (
     declare,
     is_subset,
 )
+from tests.infra.order import stages_of_destruction
 
 NAME = "inspection-test"
 INBOUND, PREDICTED, SOURCES = (f"{PROJECT}-{NAME}-{part}" for part in ("inbound", "predicted", "sources"))
@@ -285,6 +286,25 @@ def test_everything_waits_for_the_apis_and_the_notification_for_its_grant(line: 
             assert apis <= set(resource.depends_on), resource.name
     publisher = line.one("pubsub/topicIAMMember:TopicIAMMember", "announcement-publisher")
     assert publisher.urn in line.one("storage/notification:Notification", "announcement-notification").depends_on
+
+
+def test_destroy_closes_the_door_first(line: Inventory):
+    stage = {name: number for number, names in enumerate(stages_of_destruction(line.resources)) for name in names}
+    assert stage["announcement-notification"] == 0
+    assert stage["buckets-inbound"] == 1
+    needed = ("images-subscription", "predict-function", "predictions-subscription", "move-function", "move-invoker")
+    assert [name for name in needed if stage[name] <= stage["buckets-inbound"]] == []
+    assert stage["images-subscription"] < stage["images-topic"]
+
+
+def test_a_stack_of_an_earlier_version_keeps_its_inbound_bucket_and_the_grants_on_it(line: Inventory):
+    moved = {resource.name: resource.former_parents for resource in line if resource.former_parents}
+    parents = {part.type.rpartition(":")[2]: part.urn for part in line if not part.custom}
+    assert moved == {
+        "buckets-inbound": (parents["Buckets"],),
+        "predict-image-reader": (parents["Predict"],),
+        "move-image-taker": (parents["Move"],),
+    }
 
 
 def test_a_function_is_built_only_when_its_builder_has_all_its_grants(line: Inventory):
