@@ -22,6 +22,11 @@ _OUR_KEYS_BEGIN = ("prediction-", "decided-", "claimed-", "skipped-")
 MAX_METADATA_BYTES = 8 * 1024
 """Cloud Storage's limit for all custom metadata of an object, keys and values in UTF-8."""
 
+_MAX_BYTES_OF_GLOB_NAME = 256
+"""Of a name in a glob. A name up to this is shortened in no folder: labels have 256 bytes at most, marks 76."""
+
+_PATTERN_CHARACTERS = str.maketrans(dict.fromkeys("\\*?[]{},", "?"))
+
 _HASH_LENGTH = 16
 _MAX_EXTENSION_BYTES = 16
 
@@ -70,6 +75,32 @@ def decided_names(label: str, name: str, generation: int) -> tuple[str, ...]:
         generation: of its source, by which whoever knows the source finds it again.
     """
     return tuple(decided_name(label, choice) for choice in _choices(name, generation, f"{name}#{generation}"))
+
+
+def glob_of_copies(name: str, generation: int) -> str:
+    """A `matchGlob` of every name that an image may have by now: in any folder, renamed, shortened or decided.
+
+    It does not depend on the labels, so that it also finds the folder of a label that the stack had yesterday. Others'
+    names may match it as well: whose copy an object is stands in its :data:`SOURCE`.
+    https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob
+    """
+    head, last = _split(name)
+    stem, extension = _split_extension(last)
+    if len(name.encode()) <= _MAX_BYTES_OF_GLOB_NAME:
+        lasts = (_literal(last), f"{_literal(stem)}-{generation}*{_literal(extension)}")
+    else:
+        # Where it is shortened, or its mark comes, depends on the folder; it begins alike everywhere.
+        beginning = (head + stem).encode()[:_MAX_BYTES_OF_GLOB_NAME].decode(errors="ignore")
+        head, start = _split(beginning)
+        lasts = (f"{_literal(start)}**",)
+    head = _literal(head)
+    # The label of a decision stands before the last part of the name.
+    return "{" + ",".join(f"*/{head}{last},{HUMAN_DECIDED}/{head}*_{last}" for last in lasts) + "}"
+
+
+def _literal(text: str) -> str:
+    """The text in a glob, any character that means something there being any one."""
+    return text.translate(_PATTERN_CHARACTERS)
 
 
 def _choices(name: str, generation: int, unique: str) -> tuple[str, str, str]:
