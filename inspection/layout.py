@@ -87,7 +87,11 @@ def glob_of_copies(name: str, generation: int) -> str:
     head, last = _split(name)
     stem, extension = _split_extension(last)
     if len(name.encode()) <= _MAX_BYTES_OF_GLOB_NAME:
-        lasts = (_literal(last), f"{_literal(stem)}-{generation}*{_literal(extension)}")
+        # A final dot begins an extension as soon as a mark follows it, and the next mark then comes before it.
+        marked = f"{_literal(stem)}-{generation}*{_literal(extension)}"
+        if not extension:
+            marked = f"{_literal(stem.rstrip('.'))}*-{generation}*"
+        lasts = (_literal(last), marked)
     else:
         # Where it is shortened, or its mark comes, depends on the folder; it begins alike everywhere.
         beginning = (head + stem).encode()[:_MAX_BYTES_OF_GLOB_NAME].decode(errors="ignore")

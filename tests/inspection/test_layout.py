@@ -117,6 +117,8 @@ def test_a_shortened_name_keeps_its_beginning_and_a_usual_extension(name: str):
     label=FOLDERS | st.just("𠀀" * 64),
 )
 @example(name="/", generation=1, label="ok")
+@example(name="0.", generation=1, label="ok")
+@example(name="..", generation=1, label="ok")
 @example(name="a/" + "x" * 990 + "/" + "y" * 31, generation=1, label="ok")
 @example(name="a." + "x" * 300, generation=1, label="ok")
 def test_a_glob_finds_every_name_that_an_image_may_have(name: str, generation: int, label: str):
