@@ -54,7 +54,7 @@ class UnusableImageError(ValueError):
     """No model can take this file; the text tells a person why."""
 
 
-class DecoderError(Exception):
+class DecoderError(OSError):
     """Decoding failed for a reason that does not lie in the file: the same call can succeed later."""
 
 
@@ -145,9 +145,11 @@ class _Process:
         self._out.close()
         code = self._popen.wait()
         if code == _TIME_IS_UP:
+            allowed = f"over {_seconds(pixels):.1f} s of CPU time"
             raise UnusableImageError(
-                f"the image takes too long to decode: over {_seconds(pixels):.1f} s of CPU time, the limit for "
-                f"{pixels / _MEGA:.1f} megapixels"
+                f"the image takes too long to decode: {allowed}, the limit for {pixels / _MEGA:.1f} megapixels"
+                if pixels
+                else f"the file takes too long to read: {allowed}"
             )
         if code in _CRASHES:
             raise UnusableImageError(f"the image is damaged: its decoder crashed ({signal.Signals(-code).name})")

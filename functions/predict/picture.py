@@ -10,7 +10,9 @@ from contextlib import suppress
 from PIL import Image, ImageCms
 
 from imaging import bounded
-from imaging.bounded import UnusableImageError
+from imaging.bounded import DecoderError, UnusableImageError
+
+__all__ = ["DecoderError", "UnusableImageError", "prepare", "unpack"]
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 """What is read, by content and not by name. Only formats with a decoder that is kept up: others are a way in."""
@@ -74,7 +76,7 @@ def prepare(data: bytes) -> bytes:
 
     Raises:
         UnusableImageError: it is no picture, damaged, too large, or takes too long to decode.
-        bounded.DecoderError: decoding failed, and not because of the file.
+        DecoderError: decoding failed, and not because of the file.
     """
     return bounded.run(_prepare, data)
 
