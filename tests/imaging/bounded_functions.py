@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import sys
 from pathlib import Path
 
 from imaging.bounded import UnusableImageError, claim
@@ -22,7 +23,8 @@ def process_id(_data: bytes) -> bytes:
 
 def chatter(data: bytes) -> bytes:
     os.write(1, b"a decoder prints what it likes")
-    print("so does this one")
+    sys.stdout.write("so does this one")
+    sys.stdout.flush()
     return data + b"!"
 
 
@@ -55,7 +57,7 @@ def never_end_in_python(data: bytes) -> bytes:
     while True:
         try:
             data = data[::-1]
-        except BaseException:  # noqa: BLE001, S112, PERF203 - no exception can end it
+        except BaseException:  # noqa: BLE001 - no exception can end it
             continue
 
 
