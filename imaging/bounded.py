@@ -118,7 +118,8 @@ class _Process:
         pixels = 0
         with ExitStack() as turn:
             try:
-                pickle.dump((function.__module__, function.__name__, data, arguments), self._in)
+                # sys.path too: it can have grown since the process started.
+                pickle.dump((sys.path, function.__module__, function.__name__, data, arguments), self._in)
                 self._in.flush()
                 while (answer := self._answer())[0] == _CLAIM:
                     pixels = int(answer[1])
@@ -175,7 +176,7 @@ def work() -> None:
     _limit_memory()
     with suppress(EOFError, BrokenPipeError):
         while True:
-            module, name, data, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the starter alone
+            sys.path[:], module, name, data, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the starter alone
             kind, content = _answer_within_time(getattr(import_module(module), name), data, arguments)
             _send(_to_starter, kind, content)
 

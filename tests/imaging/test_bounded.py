@@ -1,5 +1,6 @@
 """The bounds of CPU time and memory within which files from outside are decoded."""
 
+import importlib
 import os
 import resource
 import signal
@@ -127,6 +128,15 @@ def test_one_large_image_is_decoded_at_a_time_and_a_small_one_beside_it(tmp_path
         let_end("second")
         assert first.result()
         assert second.result()
+
+
+def test_a_module_whose_folder_was_added_later_is_found(
+    fresh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    process = run(functions.process_id, b"")
+    (tmp_path / "added_later.py").write_text("import os\ndef process_id(data): return str(os.getpid()).encode()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert run(importlib.import_module("added_later").process_id, b"") == process
 
 
 def test_more_calls_than_processes_wait(fresh: None):
