@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import os
+import signal
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -13,7 +15,9 @@ import grpc
 import pytest
 from PIL import Image
 
+from imaging import bounded
 from inspection.message import Prediction
+from tests.functions.slow_files import repeated_scans
 from tests.functions.stage import (
     AUTOML_MODEL,
     VERTEX_MODEL,
@@ -28,6 +32,7 @@ from tests.functions.stage import (
     start,
     start_predict,
 )
+from tests.imaging.bounded_functions import process_id
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -178,6 +183,28 @@ def test_a_decompression_bomb_is_rejected(cloud: Cloud, model: Model, topic: Top
         cloud, topic, predict, move, cloud.upload("bomb.png", buffer.getvalue())
     )
     assert model.asked == []
+
+
+def test_an_image_that_takes_too_long_to_decode_is_rejected_at_its_first_delivery(
+    cloud: Cloud, model: Model, topic: Topic, predict: Function, move: Function
+):
+    reason = unusable(cloud, topic, predict, move, cloud.upload("slow.jpg", repeated_scans(2_000, 40_000)))
+    assert reason == "the image takes too long to decode: over 4.2 s of CPU time, the limit for 4.0 megapixels"
+    assert model.asked == []
+
+
+def test_an_image_is_retried_when_the_process_that_decodes_it_was_ended(
+    cloud: Cloud, topic: Topic, predict: Function, lines: Lines, monkeypatch: pytest.MonkeyPatch
+):
+    announced = cloud.upload("good.jpg", picture())
+    monkeypatch.setattr(bounded, "_idle", [])
+    os.kill(int(bounded.run(process_id, b"")), signal.SIGKILL)
+    assert predict.deliver(announced).status == 503
+    assert topic.messages() == []
+    assert "Decoding good.jpg failed and is retried" in lines()[-1]["message"]
+    assert predict.deliver(announced).status == 200
+    [message] = topic.messages()
+    assert message["prediction_label"]
 
 
 def test_a_file_that_is_too_large_is_rejected_unread(cloud: Cloud, topic: Topic, predict: Function):

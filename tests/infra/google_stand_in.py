@@ -104,7 +104,7 @@ def declare(stack: str = "test", *, root: Path = ROOT, **values: object) -> "Inv
 def copy_checkout(destination: Path) -> Path:
     """What deploys, as a fresh checkout elsewhere: other folder, other times."""
     ignore = shutil.ignore_patterns("__pycache__", "command", "node_modules", "dist")
-    for part in ("infra", "inspection", "functions", "webapp"):
+    for part in ("infra", "inspection", "imaging", "functions", "webapp"):
         shutil.copytree(ROOT / part, destination / part, ignore=ignore, copy_function=shutil.copy)
     # The built page comes along: building it anew is what `test_page.py` tests.
     page = built_page(ROOT)

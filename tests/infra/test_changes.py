@@ -73,6 +73,13 @@ def test_a_change_of_the_vocabulary_updates_both_functions(checkout: Path):
     assert changed(before, declare(root=checkout)) == expected
 
 
+def test_a_change_of_how_images_are_decoded_updates_predict_alone(checkout: Path):
+    before = declare(root=checkout)
+    with (checkout / "imaging" / "bounded.py").open("a") as file:
+        file.write("\n")
+    assert changed(before, declare(root=checkout)) == {"predict-sources", "predict-function"}
+
+
 def test_a_threshold_updates_the_function_that_routes_and_nothing_else():
     assert changed(declare(), declare(threshold=0.9, thresholds={"ok": 0.95})) == {"move-function"}
 
