@@ -246,9 +246,9 @@ class Settings(_Model):
         FunctionLimits.model_validate({}), description=_LIMITS_RULE
     )
 
-    # 20 attempts, 10 seconds apart at first and 600 at last, take more than two hours: an outage of the model that is
-    # shorter than that needs nobody.
-    delivery_attempts: Whole = Field(20, ge=5, le=100, description="a whole number from 5 to 100")
+    # Pub/Sub doubles the pause after each attempt, from 10 seconds to 600: 40 attempts take 5.7 hours, 20 took 2.3. An
+    # overload counts as attempts as well (429), and one of three hours must not make a dead letter of a good image.
+    delivery_attempts: Whole = Field(40, ge=5, le=100, description="a whole number from 5 to 100")
     minimum_backoff_seconds: Whole = Field(10, ge=0, le=600, description="a whole number of seconds from 0 to 600")
     maximum_backoff_seconds: Whole = Field(
         600, ge=0, le=600, description="a whole number of seconds from 0 to 600, not below minimumBackoffSeconds"

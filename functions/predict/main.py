@@ -21,7 +21,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.pubsub_v1 import PublisherClient, PubsubMessage
 from picture import DecoderError, UnusableImageError, prepare, unpack
-from requests import RequestException
+from urllib3.exceptions import HTTPError
 from werkzeug.exceptions import HTTPException
 
 from inspection.logs import Steps, structured_logger
@@ -124,9 +124,7 @@ def predict(event: CloudEvent) -> None:
             return
         try:
             with steps.time("prepare"):
-                if image.content_encoding == "gzip":
-                    data = unpack(data, at_most=MAX_FILE_BYTES)
-                jpeg = prepare(data)
+                jpeg = prepare(unpack(data, image.content_encoding, at_most=MAX_FILE_BYTES))
             with steps.time("classify"):
                 predictions = _clients().classifier.classify(jpeg)
         except UnusableImageError as reason:
@@ -185,7 +183,9 @@ def _read(image: NewImage) -> bytes | None:
             answer=error.message,
             check="that this function's account has roles/storage.objectViewer on the bucket",
         ) from error
-    except (RequestException, GoogleAuthError) as error:
+    except (OSError, HTTPError, GoogleAuthError) as error:
+        # A connection that breaks off or stalls within the body: urllib3's own error, as the body is read raw. OSError is
+        # all of requests' as well.
         raise failed_request(doing, status=None, answer=str(error), check="") from error
 
 

@@ -41,19 +41,35 @@ _TURNS = {
 }
 """What makes a picture upright, by EXIF's orientation; 1 is upright, and others are none."""
 
+_GZIP = ("gzip", "x-gzip")
+
 # Pillow's own guard stays as a second one behind MAX_PIXELS; it raises above twice this.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 # Nor are its remarks on odd files of use in the log: a file is used, or its reason goes with it.
 warnings.filterwarnings("ignore", module="PIL")
 
 
-def unpack(data: bytes, *, at_most: int) -> bytes:
-    """What was uploaded compressed (`Content-Encoding: gzip`), of at most so many bytes.
+def unpack(data: bytes, encoding: str | None, *, at_most: int) -> bytes:
+    """What was uploaded with this `Content-Encoding`, of at most so many bytes.
+
+    The names of codings have no case, and several are listed in the order in which they were applied
+    (https://www.rfc-editor.org/rfc/rfc9110#name-content-encoding).
 
     Raises:
-        UnusableImageError: it is no gzip, incomplete, larger, or takes too long.
+        UnusableImageError: the coding is not gzip, or the data is not gzip, incomplete, larger, or takes too long.
     """
-    return bounded.run(_unpack, data, at_most)
+    codings = [coding.strip().lower() for coding in (encoding or "").split(",")]
+    codings = [coding for coding in codings if coding not in {"", "identity"}]
+    for coding in codings:
+        if coding not in _GZIP:
+            raise UnusableImageError(
+                f"the file is compressed with {coding[:100]!r} (its Content-Encoding). Upload it with gzip, or as it is"
+            )
+    if len(codings) > 1:
+        raise UnusableImageError(
+            f"the file is compressed {len(codings)} times (its Content-Encoding). Compress it once"
+        )
+    return bounded.run(_unpack, data, at_most) if codings else data
 
 
 def _unpack(data: bytes, at_most: int) -> bytes:

@@ -47,7 +47,7 @@ def test_a_slow_file_is_refused_within_its_time(
 
 def test_a_slow_gzip_is_refused():
     with pytest.raises(UnusableImageError, match="takes too long to read"):
-        unpack(slow_gzip(), at_most=MAX_FILE_BYTES)
+        unpack(slow_gzip(), "gzip", at_most=MAX_FILE_BYTES)
 
 
 def test_a_harmless_image_is_prepared_while_a_slow_one_is_decoded():

@@ -130,9 +130,7 @@ def test_one_large_image_is_decoded_at_a_time_and_a_small_one_beside_it(tmp_path
         assert second.result()
 
 
-def test_a_module_whose_folder_was_added_later_is_found(
-    fresh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_module_whose_folder_was_added_later_is_found(fresh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     process = run(functions.process_id, b"")
     (tmp_path / "added_later.py").write_text("import os\ndef process_id(data): return str(os.getpid()).encode()\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -312,3 +312,15 @@ def test_a_function_is_built_only_when_its_builder_has_all_its_grants(line: Inve
     assert len(grants) == 4
     for function in line.of("cloudfunctionsv2/function:Function"):
         assert grants <= set(function.depends_on)
+
+
+def test_an_overload_of_three_hours_makes_no_dead_letter(line: Inventory):
+    for subscription in line.of("pubsub/subscription:Subscription"):
+        if policy := subscription.inputs.get("deadLetterPolicy"):
+            backoff = {key: int(value.removesuffix("s")) for key, value in subscription.inputs["retryPolicy"].items()}
+            # https://cloud.google.com/pubsub/docs/handling-failures#exponential_backoff
+            pauses = [
+                min(backoff["minimumBackoff"] * 2**number, backoff["maximumBackoff"])
+                for number in range(policy["maxDeliveryAttempts"] - 1)
+            ]
+            assert sum(pauses) > 1.5 * 3 * 3600, subscription.name
