@@ -109,7 +109,7 @@ KEY_INPUTS: list[tuple[str, str, dict[str, Any]]] = [
                 },
             },
             "retryPolicy": {"minimumBackoff": "10s", "maximumBackoff": "600s"},
-            "deadLetterPolicy": {"deadLetterTopic": topic("images-dead-letters"), "maxDeliveryAttempts": 20},
+            "deadLetterPolicy": {"deadLetterTopic": topic("images-dead-letters"), "maxDeliveryAttempts": 40},
         },
     ),
     (
