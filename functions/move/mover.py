@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound, PreconditionFailed
+from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound, PreconditionFailed, RetryError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -231,6 +231,6 @@ def _asking(doing: str) -> Generator[None]:
             check="that this function's account may read and delete in the inbound bucket (roles/storage.objectUser), and "
             "create and read in the prediction bucket (roles/storage.objectCreator, roles/storage.objectViewer)",
         ) from error
-    except (OSError, HTTPError, GoogleAuthError) as error:
+    except (OSError, HTTPError, GoogleAuthError, RetryError) as error:
         # OSError: all of requests' as well. The others are urllib3's own, where a connection breaks in an answer.
         raise failed_request(doing, status=None, answer=str(error), check="") from error

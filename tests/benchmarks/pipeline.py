@@ -20,11 +20,14 @@ from local.demo.run import wait_for_landing
 from local.demo.samples import samples
 from local.deploy.provider import STORAGE_AGENT
 from local.deploy.runner import Program
+from local.google.faults import FaultyGate, Kind, NoFaults, Once, When
 from local.google.gate import Call, RequestLog
 from local.google.permissions import INVOKE
 
 IMAGES = 200
 IMPORT_RUNS = 5
+LABELS = ["ok", "defect", "scratch", "dent", "hole", "rust", "burr", "stain", "other"]
+MOST_REQUESTS = 8
 MICROSECONDS = 1_000_000
 
 console = Console()
@@ -58,7 +61,9 @@ def main() -> None:
     """Print the figures."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
     log = InWork()
-    with tempfile.TemporaryDirectory() as home, LocalCloud(Path(home), gate=log) as cloud:
+    gate = FaultyGate(log)
+    config = {"labels": LABELS, "minimumBackoffSeconds": 1}
+    with tempfile.TemporaryDirectory() as home, LocalCloud(Path(home), gate=gate, config=config) as cloud:
         with console.status("Starting the local cloud"):
             cloud.start(lambda _: None)
         send(cloud, "warm up", 4)  # the first image of each process pays for what is loaded lazily
@@ -74,6 +79,7 @@ def main() -> None:
         for name, milliseconds in import_times(cloud).items():
             table.add_row(f"import of {name}, median of {IMPORT_RUNS}", f"{milliseconds:.0f} ms")
         console.print(table)
+        console.print(repeated_table(cloud, log, gate))
 
 
 def send(cloud: LocalCloud, folder: str, count: int) -> float:
@@ -101,6 +107,44 @@ def requests_table(log: RequestLog, count: int) -> Table:
         table.add_row(part, method, f"{number / count:.2f}")
     table.add_row("together", "", f"{counts.total() / count:.2f}", style="bold")
     return table
+
+
+def repeated_table(cloud: LocalCloud, log: RequestLog, gate: FaultyGate) -> Table:
+    """The requests that a repeated delivery of a prediction makes, by what became of the first one."""
+    (move,) = {identity for identity, method in log.counts() if identity and method == "storage.objects.rewrite"}
+    table = Table("first delivery", "requests", title=f"A repeated delivery, {len(LABELS)} labels")
+    for number, (what, when, request) in enumerate(
+        (
+            ("copied nothing", When.BEFORE, 1),
+            ("copied, and did not hear of it", When.AFTER, 1),
+            ("copied, and did not delete", When.BEFORE, 2),
+            ("deleted, and did not hear of it", When.AFTER, 2),
+        )
+    ):
+        log.clear()
+        gate.plan = Once(Kind.UNAVAILABLE, when, identity=move, number=request)
+        send(cloud, f"repeated {number}", 1)
+        methods = settled(log, move, after=request)
+        gate.plan = NoFaults()
+        if len(methods) > MOST_REQUESTS:
+            sys.exit(
+                f"A repeated delivery took {len(methods)} requests; at most {MOST_REQUESTS} are allowed: {methods}"
+            )
+        table.add_row(what, f"{len(methods)}: {', '.join(method.rpartition('.')[2] for method in methods)}")
+    return table
+
+
+def settled(log: RequestLog, identity: str, *, after: int) -> list[str]:
+    """What the identity has asked for after so many requests, once it has asked for something, and for no more."""
+    methods: list[str] = []
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        time.sleep(2)
+        now = [call.method for call in log.calls if call.identity == identity][after:]
+        if now and now == methods:
+            return now
+        methods = now
+    sys.exit(f"The message was not delivered again, or without end: {methods}")
 
 
 def milliseconds_of_way(cloud: LocalCloud, prefix: str) -> list[float]:

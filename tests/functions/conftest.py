@@ -36,7 +36,7 @@ from tests.functions.stage import (
     Model,
     MoveStarter,
     Push,
-    Rewrites,
+    Slowness,
     Topic,
     push,
     start,
@@ -46,14 +46,22 @@ from tests.functions.stage import (
 
 @pytest.fixture(scope="session")
 def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    gate, announced, rewrites = Gate(), list[Push](), Rewrites()
+    gate, announced, slowness = Gate(), list[Push](), Slowness()
 
     def publish(_topic: str, data: bytes, attributes: dict[str, str]) -> None:
         announced.append(push(data, attributes))
 
     with (
         ObjectStore(tmp_path_factory.mktemp("storage")) as store,
-        serve(storage_app(store, gate=gate, publish=publish, rewrite_calls=lambda: rewrites.calls)) as server,
+        serve(
+            storage_app(
+                store,
+                gate=gate,
+                publish=publish,
+                rewrite_calls=lambda: slowness.rewrite_calls,
+                names_for_a_page=lambda: slowness.names_for_a_page,
+            )
+        ) as server,
     ):
         client = storage.Client(
             project="factory", credentials=AnonymousCredentials(), client_options={"api_endpoint": server.url}
@@ -62,7 +70,7 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         inbound.notification(
             topic_name="new", topic_project="factory", event_types=["OBJECT_FINALIZE"], payload_format="JSON_API_V1"
         ).create()
-        yield Cloud(server.url, gate, rewrites, inbound, prediction, announced)
+        yield Cloud(server.url, gate, slowness, inbound, prediction, announced)
 
 
 @pytest.fixture
@@ -71,11 +79,11 @@ def cloud(running_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clo
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", running_cloud.url + identity_path(FUNCTION))
     yield running_cloud
     running_cloud.gate.reset()
+    running_cloud.slowness.rewrite_calls, running_cloud.slowness.names_for_a_page = 1, None
     for bucket in (running_cloud.inbound, running_cloud.prediction):
         for blob in bucket.list_blobs():
             blob.delete()
     running_cloud.gate.reset()
-    running_cloud.rewrites.calls = 1
 
 
 @pytest.fixture(scope="session")

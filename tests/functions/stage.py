@@ -76,10 +76,13 @@ def refuse(status: int, reason: str = "backendError") -> Callable[[Call], None]:
 
 
 @dataclass
-class Rewrites:
-    """How many calls each takes."""
+class Slowness:
+    """How much Cloud Storage does in one call."""
 
-    calls: int = 1
+    rewrite_calls: int = 1
+    """So many for a copy."""
+    names_for_a_page: int | None = None
+    """So many are looked at for each page of a listing; all, if it is None."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Cloud:
 
     url: str
     gate: Gate
-    rewrites: Rewrites
+    slowness: Slowness
     inbound: storage.Bucket
     prediction: storage.Bucket
     announced: list[Push]
