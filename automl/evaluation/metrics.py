@@ -106,10 +106,13 @@ class Evaluation:
 
     @cached_property
     def scores(self) -> Floats:
-        """[pictures, labels], from 0 to 1, rounded as the line compares them with thresholds."""
-        return np.array(
-            [[as_score(p.scores.get(label, 0.0)) for label in self.labels] for p in self.pictures], dtype=np.float64
-        )
+        """[pictures, labels], from 0 to 1."""
+        return np.array([[p.scores.get(label, 0.0) for label in self.labels] for p in self.pictures], dtype=np.float64)
+
+    @cached_property
+    def counted(self) -> Floats:
+        """[pictures, labels]: the scores as they are compared with a threshold."""
+        return _as_scores(self.scores)
 
     @cached_property
     def best(self) -> Ints:
@@ -118,8 +121,8 @@ class Evaluation:
 
     @cached_property
     def best_scores(self) -> Floats:
-        """[pictures]: the highest score."""
-        return self.scores.max(axis=1)
+        """[pictures]: the highest score, as it is compared with a threshold."""
+        return self.counted.max(axis=1)
 
     def column(self, label: str) -> int:
         """The label's column in the arrays.
@@ -172,7 +175,7 @@ class Mistake:
 def figures(evaluation: Evaluation, label: str, threshold: float) -> Figures:
     """One label at one threshold."""
     column = evaluation.column(label)
-    said, true = evaluation.scores[:, column] >= as_score(threshold), evaluation.truth[:, column]
+    said, true = evaluation.counted[:, column] >= as_score(threshold), evaluation.truth[:, column]
     return Figures(
         label=label,
         threshold=threshold,
@@ -185,8 +188,8 @@ def figures(evaluation: Evaluation, label: str, threshold: float) -> Figures:
 def curve(evaluation: Evaluation, label: str) -> list[Figures]:
     """One label at each score that a picture has: all thresholds between which anything changes, the lowest first."""
     column = evaluation.column(label)
-    order = np.argsort(evaluation.scores[:, column], kind="stable")
-    scores, true = evaluation.scores[order, column], evaluation.truth[order, column]
+    order = np.argsort(evaluation.counted[:, column], kind="stable")
+    scores, true = evaluation.counted[order, column], evaluation.truth[order, column]
     thresholds, first = np.unique(scores, return_index=True)
     found = np.cumsum(true[::-1])[::-1]
     return [
@@ -226,7 +229,7 @@ def worst_mistakes(evaluation: Evaluation, most: int = 10) -> list[Mistake]:
 
 def _single_label_mistakes(evaluation: Evaluation, most: int) -> list[Mistake]:
     true_scores = np.where(evaluation.truth, evaluation.scores, -np.inf).max(axis=1)
-    badness = evaluation.best_scores - true_scores
+    badness = evaluation.scores.max(axis=1) - true_scores
     right = evaluation.truth[np.arange(len(evaluation.pictures)), evaluation.best]
     return [
         Mistake(
@@ -249,6 +252,9 @@ def _multi_label_mistakes(evaluation: Evaluation, most: int) -> list[Mistake]:
         for i in np.argsort(-badness, kind="stable")
         if said_otherwise[i]
     ][:most]
+
+
+_as_scores = np.vectorize(as_score, otypes=[np.float64])
 
 
 def _share(part: int, whole: int) -> float | None:

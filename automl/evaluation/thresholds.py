@@ -16,7 +16,7 @@ What a picture costs:
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TypeVar
 
 import numpy as np
@@ -280,9 +280,10 @@ def _short(threshold: float, above: float) -> float:
     """The same decisions with fewer decimals: at most `threshold`, and still over `above`."""
     exact = Decimal(repr(threshold))
     for decimals in range(_FEWEST_DECIMALS, _MOST_DECIMALS):
-        short = float(exact.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_FLOOR))
-        if as_score(short) > above:
-            return short
+        for rounding in (ROUND_CEILING, ROUND_FLOOR):  # 0.8999999762, the nearest to 0.9 of 32 bits, is 0.9
+            short = float(exact.quantize(Decimal(1).scaleb(-decimals), rounding=rounding))
+            if above < as_score(short) <= threshold:
+                return short
     return threshold
 
 

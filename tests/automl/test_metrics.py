@@ -43,7 +43,7 @@ MULTI = evaluations(st.sets(st.sampled_from(LABELS)).map(sorted).map(tuple), mul
 def test_figures_are_scikit_learns(evaluation: Evaluation, threshold: float):
     theirs_of_all: Any = precision_recall_fscore_support(
         evaluation.truth,
-        evaluation.scores >= as_score(threshold),
+        evaluation.counted >= as_score(threshold),
         zero_division=np.nan,  # pyright: ignore[reportArgumentType]  # its type says text alone
     )
     precision, recall, f1, _ = theirs_of_all
@@ -60,10 +60,18 @@ def test_the_curve_is_scikit_learns(evaluation: Evaluation):
         assert [figures(evaluation, label, point.threshold) for point in ours] == ours
         if not evaluation.truth[:, i].any():
             continue  # they warn and call the recall 1
-        precision, recall, thresholds = precision_recall_curve(evaluation.truth[:, i], evaluation.scores[:, i])
+        precision, recall, thresholds = precision_recall_curve(evaluation.truth[:, i], evaluation.counted[:, i])
         assert [point.threshold for point in ours] == list(thresholds)
         assert [point.precision for point in ours] == pytest.approx(precision[:-1])
         assert [point.recall for point in ours] == pytest.approx(recall[:-1])
+
+
+@pytest.mark.parametrize("threshold", [0.7, 0.9, 0.95])
+def test_a_score_of_32_bits_reaches_the_threshold_that_it_is_the_rounding_of(threshold: float):
+    score = float(np.float32(threshold))
+    assert score < threshold
+    pictures = (EvaluatedPicture(name="x", labels=("ok",), scores={"ok": score}),)
+    assert figures(Evaluation("m", ("ok",), pictures), "ok", threshold).true_positives == 1
 
 
 @given(SINGLE)

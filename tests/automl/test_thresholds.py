@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from automl.evaluation.metrics import EvaluatedPicture, Evaluation
 from automl.evaluation.thresholds import Costs, Expected, Outcomes, choose, error_bound
 from inspection.labels import UNCLEAR
-from inspection.routing import Thresholds, folder_for
+from inspection.routing import Thresholds, as_score, folder_for
 
 LABELS = ("crack", "ok", "scratch")
 DEFECTS = ("crack", "scratch")
@@ -99,7 +99,11 @@ def test_expected_figures_are_the_routing_s(
     assert close(choice.before, spelled_out(evaluation, costs, now, share))
     for label in choice.labels:
         assert 0 <= label.in_force <= 1
-        mine = [p.scores[label.label] >= label.in_force for p in evaluation.pictures if label.label == best_label(p)]
+        mine = [
+            as_score(p.scores[label.label]) >= as_score(label.in_force)
+            for p in evaluation.pictures
+            if label.label == best_label(p)
+        ]
         assert (label.pictures, label.sure) == (len(mine), sum(mine))
 
 
@@ -170,6 +174,22 @@ def test_as_many_decimals_as_the_decision_needs():
     choice = choose(outcomes, Thresholds(labels=("defect", "ok"), common=0.8))
     assert choice.thresholds == {"ok": 0.9034}
     assert choice.expected.escaped == 0
+
+
+@pytest.mark.parametrize("threshold", [0.7, 0.9, 0.95])
+def test_scores_of_32_bits_are_chosen_as_the_threshold_that_they_are_the_rounding_of(threshold: float):
+    score, below = float(np.float32(threshold)), float(np.nextafter(np.float32(threshold), np.float32(0)))
+    pictures = [
+        EvaluatedPicture(name="x", labels=(label,), scores={"ok": score, "defect": 1 - score})
+        for label, score in (("ok", score), ("defect", below))
+        for _ in range(40)
+    ]
+    costs = Costs(escaped_defect=1000, false_reject=10, reviewer_minute=1)
+    outcomes = Outcomes(Evaluation("m", ("defect", "ok"), tuple(pictures)), costs, defects=["defect"])
+    choice = choose(outcomes, Thresholds(labels=("defect", "ok"), common=0.8))
+    assert choice.thresholds == {"ok": threshold}
+    assert choice.expected.escaped == 0
+    assert [label.sure for label in choice.labels if label.label == "ok"] == [40]
 
 
 def test_where_reviewing_is_free_everything_is_reviewed():

@@ -20,6 +20,7 @@ from rich.console import Console
 from automl.evaluation.metrics import Evaluation, worst_mistakes
 from console.transfer import storage_client
 from inspection import layout
+from inspection.routing import as_score
 from local.cloud import LocalCloud
 from local.demo.run import wait_for_landing
 from local.demo.samples import FOLDERS, OK, samples, write_samples
@@ -141,7 +142,7 @@ def check_routing(cloud: LocalCloud, trained: Path, model_id: str, thresholds: M
         label, score = next(iter(model.scores(blob.download_as_bytes()).items()))
         assert metadata[layout.PREDICTION_LABEL] == label
         assert float(metadata[layout.PREDICTION_SCORE]) == pytest.approx(score, abs=1e-6)
-        folder = label if score >= float(thresholds[label]) else "unclear"
+        folder = label if as_score(score) >= as_score(float(thresholds[label])) else "unclear"
         assert str(blob.name).split("/")[0] == folder
 
 

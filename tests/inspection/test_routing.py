@@ -53,3 +53,15 @@ def test_a_score_of_32_bits_reaches_the_threshold_that_it_equals(threshold: floa
 
 def test_seven_tenths_as_a_model_says_it_reaches_a_threshold_of_seven_tenths():
     assert folder_for("ok", 0.69999999, Thresholds(labels=("ok",), common=0.7)) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold"),
+    [
+        (0.69999992847442627, 0.7),  # the next number of 32 bits below
+        (0.89999992, 0.9),
+        (0.94999993, 0.95),
+    ],
+)
+def test_the_next_smaller_score_does_not_reach_the_threshold(score: float, threshold: float):
+    assert folder_for("ok", score, Thresholds(labels=("ok",), common=threshold)) == UNCLEAR
