@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from google.api_core import exceptions as api
 from google.cloud import storage
-from requests import exceptions as http
+from google.cloud.storage.exceptions import DataCorruption
 from urllib3.exceptions import HTTPError
 
 from automl.dataset.import_file import Row
@@ -65,8 +65,7 @@ def ask(
             PictureRefusedError,
             UnusableImageError,
             api.GoogleAPIError,
-            http.RequestException,
-            HTTPError,
+            OSError,
             ValueError,
         ) as error:
             return f"{row.uri}: {' '.join(str(error).split())}"
@@ -110,9 +109,17 @@ def evaluation(model: str, pictures: Iterable[EvaluatedPicture], *, multi_label:
 
 
 def picture_bytes(client: storage.Client, uri: str) -> bytes:
-    """A picture of the data set as it lies in its bucket."""
+    """A picture of the data set as it lies in its bucket.
+
+    Raises:
+        GoogleAPIError: Cloud Storage refuses.
+        OSError: it is out of reach, or the download broke off.
+    """
     bucket, name = split_uri(uri)
-    return client.bucket(bucket).blob(name).download_as_bytes()
+    try:
+        return client.bucket(bucket).blob(name).download_as_bytes()
+    except (HTTPError, DataCorruption) as error:
+        raise ConnectionError(f"the download of {uri} broke off: {error}") from error
 
 
 def _jpeg(client: storage.Client, uri: str) -> bytes:

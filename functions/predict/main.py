@@ -19,6 +19,7 @@ from cloudevents.http import CloudEvent
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption
 from google.pubsub_v1 import PublisherClient, PubsubMessage
 from picture import DecoderError, UnusableImageError, prepare, unpack
 from urllib3.exceptions import HTTPError
@@ -183,9 +184,9 @@ def _read(image: NewImage) -> bytes | None:
             answer=error.message,
             check="that this function's account has roles/storage.objectViewer on the bucket",
         ) from error
-    except (OSError, HTTPError, GoogleAuthError) as error:
+    except (OSError, HTTPError, DataCorruption, GoogleAuthError) as error:
         # A connection that breaks off or stalls within the body: urllib3's own error, as the body is read raw. OSError is
-        # all of requests' as well.
+        # all of requests' as well, and corrupted is what does not match its checksum.
         raise failed_request(doing, status=None, answer=str(error), check="") from error
 
 

@@ -3,8 +3,11 @@
 import base64
 import io
 import json
+import socket
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,6 +197,31 @@ class Function:
             body = {**body, "deliveryAttempt": attempt}
         response = self.app.test_client().post("/", json=body)
         return Answer(response.status_code, response.text)
+
+
+ANSWER_OF_2048 = b"HTTP/1.1 200 OK\r\nContent-Length: 2048\r\n"
+
+
+@contextmanager
+def answering(answer: bytes, *, stalls: bool) -> Generator[str]:
+    """A server that answers so to everything, and then closes the connection, or does nothing more."""
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(answer)
+                        if stalls:
+                            done.wait(30)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        done.set()
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def start(target: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Function:

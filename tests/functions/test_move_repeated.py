@@ -10,7 +10,7 @@ import pytest
 from inspection.layout import decided_names, names_in, source_uri
 from inspection.push import REPEATED
 from local.google.gate import ApiError, Call
-from tests.functions.stage import FUNCTION, Cloud, Function, MoveStarter, Push, refuse, start
+from tests.functions.stage import ANSWER_OF_2048, FUNCTION, Cloud, Function, MoveStarter, Push, answering, refuse, start
 from tests.functions.test_move import generation_of, predicted
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -215,6 +215,32 @@ def test_a_repeated_delivery_into_a_missing_bucket_says_so(
     assert line["severity"] == "ERROR"
     assert "never-made exists" in line["message"]
     assert "stack_trace" not in line
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ANSWER_OF_2048 + b'\r\n{"kind": "storage#objects"',
+        ANSWER_OF_2048 + b"Content-Encoding: gzip\r\n\r\n" + b"x" * 2048,
+        ANSWER_OF_2048 + b"\r\n" + b"x" * 2048,
+        ANSWER_OF_2048,
+        b"",
+    ],
+    ids=["breaks off", "is not gzip", "is not JSON", "ends in the headers", "is none"],
+)
+def test_an_answer_that_fails_on_its_way_is_retried(
+    cloud: Cloud, start_move: MoveStarter, lines: Lines, monkeypatch: pytest.MonkeyPatch, attempt: int, answer: bytes
+):
+    message = predicted(cloud.upload("a.jpg", b"image"))
+    with answering(answer, stalls=False) as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        assert start_move().deliver(message, attempt=attempt).status == 503
+    [line] = lines()
+    assert line["severity"] == "WARNING"
+    assert "failed and is tried again" in line["message"]
+    assert "stack_trace" not in line
+    assert cloud.waiting() == ["a.jpg"]
 
 
 @pytest.mark.timeout(240)

@@ -4,12 +4,11 @@ import gzip
 import io
 import os
 import signal
-import socket
+import sys
 import threading
 import tracemalloc
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from math import isnan
 from typing import Any
 
@@ -21,6 +20,7 @@ from imaging import bounded
 from inspection.message import Prediction
 from tests.functions.slow_files import repeated_scans
 from tests.functions.stage import (
+    ANSWER_OF_2048,
     AUTOML_MODEL,
     VERTEX_MODEL,
     Cloud,
@@ -28,6 +28,7 @@ from tests.functions.stage import (
     Model,
     Push,
     Topic,
+    answering,
     picture,
     push,
     refuse,
@@ -244,35 +245,48 @@ def test_another_content_encoding_is_rejected_by_its_name(
     assert reason in message["error"]
 
 
-def test_a_download_that_breaks_off_is_retried(
-    cloud: Cloud, model: Model, topic: Topic, lines: Lines, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("answer", "stalls"),
+    [
+        (ANSWER_OF_2048 + b"\r\n" + b"x" * 1024, False),
+        (ANSWER_OF_2048 + b"\r\n" + b"x" * 1024, True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", False),
+        (ANSWER_OF_2048 + b"X-Goog-Hash: crc32c=AAAAAA==,md5=AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n" + b"x" * 2048, False),
+        (ANSWER_OF_2048, False),
+        (b"", False),
+        (b"", True),
+    ],
+    ids=[
+        "breaks off",
+        "stalls",
+        "breaks off in a chunk",
+        "is corrupted",
+        "ends in the headers",
+        "is none",
+        "never comes",
+    ],
+)
+def test_a_download_that_fails_on_its_way_is_retried(
+    cloud: Cloud,
+    model: Model,
+    topic: Topic,
+    lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes,
+    stalls: bool,
 ):
     announced = cloud.upload("part.jpg", picture())
-    with breaking_off() as address:
+    with answering(answer, stalls=stalls) as address:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
-        assert start_predict(VERTEX_MODEL, topic, monkeypatch).deliver(announced).status == 503
-    assert lines()[-1]["severity"] == "WARNING"
-    assert "is tried again" in lines()[-1]["message"]
+        predict = start_predict(VERTEX_MODEL, topic, monkeypatch)
+        monkeypatch.setitem(sys.modules["main"].__dict__["_ONCE"], "timeout", 0.5)
+        assert predict.deliver(announced).status == 503
+    [line] = lines()
+    assert line["severity"] == "WARNING"
+    assert "Reading gs://inbound/part.jpg failed and is tried again" in line["message"]
+    assert "stack_trace" not in line
     assert topic.messages() == []
     assert model.asked == []
-
-
-@contextmanager
-def breaking_off() -> Generator[str]:
-    """A server that closes the connection within each body."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    with connection:
-                        connection.recv(65536)
-                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 29541\r\n\r\n" + b"x" * 1024)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_file_that_unpacks_to_more_than_fits_into_memory_is_rejected_in_little_memory(
