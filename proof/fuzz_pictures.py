@@ -160,7 +160,7 @@ def _prepared(picture: Any, data: bytes, *, is_gzip: bool) -> tuple[str, str, st
     """(outcome, finding, about it) of one file."""
     try:
         if is_gzip:
-            data = picture.unpack(data, at_most=MAX_FILE_BYTES)
+            data = picture.unpack(data, "gzip", at_most=MAX_FILE_BYTES)
         jpeg = picture.prepare(data)
     except picture.UnusableImageError as error:
         text = str(error)
