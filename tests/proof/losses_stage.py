@@ -58,7 +58,7 @@ from local.rpc import RunningGrpcServer, unary_method
 from local.storage.server import storage_app
 from local.storage.signing import Signers
 from local.storage.store import ObjectStore
-from webapp import images, reviewing, waiting
+from webapp import images, picture_store, reviewing, waiting
 from webapp.guard import PAGE_HEADER
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client
@@ -444,7 +444,7 @@ def app_does_not_try_again(counts: Callable[[], bool]) -> Generator[None]:
     with (
         patch.object(WaitingCount, "_count", count_or_not),
         patch.object(waiting, "_RETRY", None),
-        patch.object(reviewing, "_RETRY", None),
+        patch.object(picture_store, "_RETRY", None),
     ):
         yield
 
@@ -453,7 +453,7 @@ def app_does_not_try_again(counts: Callable[[], bool]) -> Generator[None]:
 def app_tries_again() -> Generator[None]:
     """Let the review app's client mend failures by itself, as it does when deployed, but without its pauses."""
     retry = DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(5)
-    with patch.object(reviewing, "_RETRY", retry), patch.object(waiting, "_RETRY", retry):
+    with patch.object(picture_store, "_RETRY", retry), patch.object(waiting, "_RETRY", retry):
         yield
 
 
@@ -740,7 +740,7 @@ class Line:
                 stack.enter_context(patch.dict(once, timeout=SECONDS_TO_GIVE_UP))
             for name in ("classifiers.automl", "classifiers.vertex"):
                 stack.enter_context(patch.object(sys.modules[name], "TIMEOUT_SECONDS", SECONDS_TO_GIVE_UP))
-            for module in (reviewing, waiting, images):
+            for module in (picture_store, waiting, images):
                 stack.enter_context(patch.object(module, "_TIMEOUT", SECONDS_TO_GIVE_UP))
             yield
 
