@@ -37,6 +37,7 @@ from infra.naming import (
     review_host_label,
 )
 from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
+from inspection.layout import MAX_E_MAIL_BYTES
 from inspection.model_id import MODEL_ID_RULE, ModelId, parse_model_id
 from inspection.routing import Thresholds
 
@@ -340,6 +341,8 @@ class Settings(_Model):
         reasons: list[str] = []
         if wrong := [reviewer for reviewer in reviewers if not _E_MAIL.fullmatch(reviewer)]:
             reasons.append(f"{_quoted(wrong)} is no e-mail address")
+        if long := [reviewer for reviewer in reviewers if len(reviewer.lower().encode()) > MAX_E_MAIL_BYTES]:
+            reasons.append(f"{_quoted(long)} is longer than {MAX_E_MAIL_BYTES} bytes")
         if twice := _twice(reviewers):
             reasons.append(f"{_quoted(twice)} is there twice")
         return _unless(reasons, reviewers)

@@ -321,6 +321,6 @@ def test_an_overload_of_three_hours_makes_no_dead_letter(line: Inventory):
             # https://cloud.google.com/pubsub/docs/handling-failures#exponential_backoff
             pauses = [
                 min(backoff["minimumBackoff"] * 2**number, backoff["maximumBackoff"])
-                for number in range(policy["maxDeliveryAttempts"] - 1)
+                for number in range(int(policy["maxDeliveryAttempts"]) - 1)
             ]
             assert sum(pauses) > 1.5 * 3 * 3600, subscription.name
