@@ -66,6 +66,7 @@ class LocalCloud:
         gate: Gate | None = None,
         config: Mapping[str, object] | None = None,
         trained: Path = CACHE / "trained",
+        grants_take_seconds: float = 0,
     ) -> None:
         """A cloud that is not running yet.
 
@@ -73,6 +74,7 @@ class LocalCloud:
             home: keeps what only this run needs; emptied at the start.
             gate: passed by every call that the program's bindings permit.
             config: keys of the stack, without their namespace, whose values are to be others than in its file.
+            grants_take_seconds: after which a new binding counts; at Google, minutes.
             trained: keeps the models that are trained here, so that a stack can name one after the next start.
         """
         self._home = home
@@ -80,6 +82,7 @@ class LocalCloud:
         self._gate = gate or RequestLog()
         self._config = config or {}
         self._trained = trained
+        self._grants_take_seconds = grants_take_seconds
         self._signers = Signers()
         self.permissions = Permissions("")
         self.project = ""
@@ -108,7 +111,7 @@ class LocalCloud:
         stack = replace(stack, config={**stack.config, **others})
         self.project = stack.text("gcp:project")
         model_name = _model_name(stack)
-        self.permissions = Permissions(self.project)
+        self.permissions = Permissions(self.project, grants_take_seconds=self._grants_take_seconds)
         say("Google's Pub/Sub emulator")
         emulator = PubSubEmulator(self._home)
         self._stack.callback(emulator.stop)
@@ -148,7 +151,7 @@ class LocalCloud:
             front=front,
         )
         self._provider = provider
-        outputs = run_program(stack, provider, say=say).outputs
+        outputs = run_program(stack, provider, say=say, run_hooks=True).outputs
         self.outputs = {**outputs, **_here(outputs, provider.addresses)}
         if without := provider.apply_dead_letters():
             say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")

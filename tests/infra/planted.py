@@ -132,6 +132,17 @@ def not_waited_for(name: str) -> Plant:
     return plant
 
 
+def without_wait(name: str) -> Plant:
+    """The same program, in which what depends on a resource follows it at once."""
+    return lambda program: replace(
+        program,
+        resources=[
+            replace(resource, waits_after=False) if resource.name == name else resource
+            for resource in program.resources
+        ],
+    )
+
+
 def unprotected(program: Program) -> Program:
     return replace(program, resources=[replace(resource, protect=False) for resource in program.resources])
 
@@ -273,6 +284,12 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
         with_one_more("predict-publisher", topic="inspection-test-images-dead-letters"),
         with_one_more("build-log-writer", role="roles/pubsub.publisher"),
         with_inputs("announcement-notification", bucket="elsewhere"),
+    ],
+    "no-build-before-its-grants": [
+        without_wait("build-log-writer"),
+        without_wait("app-engine-staged-source-reader"),
+        not_waited_for("build-image-writer"),
+        not_waited_for("app-engine-source-reader"),
     ],
     "every-topic-alarmed": [
         without("monitoring-images-dead-letters"),

@@ -153,7 +153,7 @@ PROJECT_WIDE: Final[Mapping[str, ProjectGrant]] = {
     "app-engine-image-writer": ProjectGrant(
         role="roles/artifactregistry.writer",
         to=APP_ENGINE,
-        why="App Engine makes the repository itself, at the first build; only where the application is the stack's own",
+        why="App Engine makes the repository itself, at the first build",
     ),
     "predict-model-user": ProjectGrant(
         role="roles/automl.predictor",
@@ -387,6 +387,27 @@ def no_event_before_its_receiver(program: Program) -> Iterator[str]:
             yield f"{notification.name} does not follow {bucket.name} at once"
 
 
+def no_build_before_its_grants(program: Program) -> Iterator[str]:
+    """What is built waits for every grant of whoever builds it, and once more until a new grant has taken effect."""
+    before = prerequisites(program.resources)
+    builders = [
+        (function, (_build_config(function).get("serviceAccount") or "").rpartition("/")[2])
+        for function in program.of(FUNCTION)
+    ]
+    builders += [(service, program.agents[APP_ENGINE]) for service in program.of(SERVICE)]
+    for built, builder in builders:
+        for grant in program.of(*GRANTS):
+            if grant.inputs["member"].removeprefix("serviceAccount:") == builder:
+                if grant.urn not in before[built.urn]:
+                    yield f"{built.name} is built before {grant.name} exists"
+                if not grant.waits_after:
+                    yield f"{built.name} is built before {grant.name} has taken effect"
+
+
+def _build_config(function: Declared) -> Mapping[str, Any]:
+    return function.inputs.get("buildConfig") or {}
+
+
 def _publishers(program: Program) -> Iterator[tuple[Declared, str | None]]:
     """What lets somebody publish, and to which topic; None is to all of them."""
     for notification in program.of(NOTIFICATION):
@@ -581,6 +602,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "dead-letters-everywhere": Policy(rule=dead_letters_everywhere),
     "no-expiry": Policy(rule=no_expiry),
     "no-event-before-its-receiver": Policy(rule=no_event_before_its_receiver),
+    "no-build-before-its-grants": Policy(rule=no_build_before_its_grants),
     "every-topic-alarmed": Policy(rule=every_topic_alarmed),
     "every-function-alarmed": Policy(rule=every_function_alarmed),
     "every-wrong-folder-alarmed": Policy(rule=every_wrong_folder_alarmed),
