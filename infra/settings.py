@@ -274,6 +274,12 @@ class Settings(_Model):
         le=1_000_000,
         description="a whole number from 0 to 1000000: the failures of a function in ten minutes",
     )
+    alert_refused_pushes: Whole = Field(
+        10,
+        ge=0,
+        le=1_000_000,
+        description="a whole number from 0 to 1000000: the pushes that a function refuses in each ten minutes of half an hour",
+    )
     keep_logs_days: Whole = Field(
         0, ge=0, le=3650, description="a whole number of days from 1 to 3650, or 0 for the project's own 30 days"
     )
