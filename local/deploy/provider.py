@@ -103,6 +103,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         runner: Runner,
         permissions: Permissions,
         front: Front,
+        before_build: Callable[[str], None],
     ) -> None:
         """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`."""
         self._project = project
@@ -112,6 +113,8 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._runner = runner
         self._permissions = permissions
         self._front = front
+        self._before_build = before_build
+        self._made: dict[tuple[str, str, str], tuple[str, Outputs]] = {}
         self._lock = threading.Lock()
         self._dead_letters: dict[str, dict[str, Any]] = {}
         self._applying = threading.Lock()
@@ -137,11 +140,18 @@ class LocalProvider(pulumi.runtime.Mocks):
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         """One resource of the program."""
+        key = (args.typ, args.name, repr({name: value for name, value in args.inputs.items() if name != "source"}))
+        with self._lock:
+            if made := self._made.get(key):  # by an earlier run of the program
+                return made
         try:
-            return self._make(args)
+            made = self._make(args)
         except Exception as error:
             self.failures.append(error)
             raise
+        with self._lock:
+            self._made[key] = made
+        return made
 
     def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # the mocks take a bare dict as well
         self, args: pulumi.runtime.MockCallArgs
@@ -302,6 +312,7 @@ class LocalProvider(pulumi.runtime.Mocks):
                 ),
             )
         )
+        self._before_build(inputs["name"])
         port = self._runner.start_function(
             inputs["name"], archive=archive, entry_point=build["entryPoint"], service=service
         )
