@@ -59,9 +59,7 @@ paths = {"images": images, "predictions": predictions}
 functions = {"predict": predict.function, "move": move.function}
 Monitoring(
     "monitoring",
-    MonitoringArgs(
-        settings=settings, paths=paths, functions=functions, inbound=announcement.bucket, prediction=buckets.prediction
-    ),
+    MonitoringArgs(settings=settings, paths=paths, functions=functions, inbound=announcement.bucket),
     usable,
 )
 

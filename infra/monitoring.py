@@ -5,7 +5,7 @@ log lines. Deliberately absent: an alert on the bill, as budgets belong to a bil
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -22,11 +22,19 @@ from inspection.labels import REJECTED, UNCLEAR
 LONGEST_WAIT_SECONDS = 1800
 """A message older than this has met several failed attempts, or there are too few instances."""
 
-ERRORS_MINUTES = 10
+PUSH_MINUTES = 10
 """Functions answer 503 to be called again later, so that a few failures in passing are nobody's business."""
 
-OVERLOAD_MINUTES = 30
-"""Cloud Run answers 429 while it starts instances; only a line that stays overloaded concerns anybody."""
+REFUSED_MINUTES = 30
+"""Cloud Run answers 429 while it starts instances; only pushes that are refused for longer concern anybody."""
+
+_FAILED = 'one_of("remote_server_5xx", "deadline_exceeded", "unreachable")'
+_REFUSED = '"remote_server_4xx"'
+"""How Pub/Sub classes the answers to its pushes (https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-pubsub).
+
+Deliberately not Cloud Run's own `request_count`: that leaves out whatever reaches no instance, the 429 of a function
+whose instances are all busy among it (https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-run).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +42,15 @@ class ShareWindow:
     """Over which images a folder's share is taken."""
 
     hours: int
-    least_images: int
-    """A share of fewer says nothing."""
+    least_there: int
+    """Fewer images in the folder within `EVIDENCE_HOURS` say nothing."""
 
 
-UNCLEAR_WINDOW = ShareWindow(hours=6, least_images=20)
-REJECTED_WINDOW = ShareWindow(hours=1, least_images=10)
+EVIDENCE_HOURS = 6
+"""Longer than a share's own window, so that a camera with few images an hour is noticed as well."""
+
+UNCLEAR_WINDOW = ShareWindow(hours=6, least_there=6)
+REJECTED_WINDOW = ShareWindow(hours=1, least_there=5)
 """A camera that has switched to another format sends everything there: the next shift is too late."""
 
 RUNBOOK = "docs/runbook.md"
@@ -63,7 +74,6 @@ class MonitoringArgs:
     functions: Mapping[str, Function]
     """`move` logs what each picture became."""
     inbound: storage.Bucket
-    prediction: storage.Bucket
 
 
 class Monitoring(Part):
@@ -77,9 +87,8 @@ class Monitoring(Part):
         self._channels = [self._email(f"{name}-email", settings.alert_email).id] if settings.alert_email else []
         for path, delivery in args.paths.items():
             self._watch_delivery(f"{name}-{path}", path, delivery)
-        for part, function in args.functions.items():
-            self._watch_errors(f"{name}-{part}-errors", part, function)
-            self._watch_overload(f"{name}-{part}-overload", part, function)
+            self._watch_errors(f"{name}-{_FUNCTION_OF[path]}-errors", path, delivery)
+            self._watch_refusals(f"{name}-{_FUNCTION_OF[path]}-refused", path, delivery)
         if settings.alert_hours_without_pictures:
             self._watch_arrival(f"{name}-no-pictures", args.paths["images"], args.inbound)
         pictures = self._count_pictures(f"{name}-pictures", args.functions["move"])
@@ -89,9 +98,9 @@ class Monitoring(Part):
             folder=UNCLEAR,
             limit=settings.alert_unclear_share,
             window=UNCLEAR_WINDOW,
-            first="open the review page and look at the newest images.",
+            shows=("label", "score"),
             advice="Light, focus or the part itself has changed, or the thresholds are too strict. The images wait in "
-            f"`{UNCLEAR}/`; train with what people decide on them.",
+            f"`{UNCLEAR}/`; train with the reviewers' decisions on them.",
         )
         self._watch_share(
             f"{name}-rejected",
@@ -99,9 +108,9 @@ class Monitoring(Part):
             folder=REJECTED,
             limit=settings.alert_rejected_share,
             window=REJECTED_WINDOW,
-            first=pulumi.Output.concat("`gcloud storage ls --long ", args.prediction.url, f"/{REJECTED}/`"),
-            advice="No model was asked about these files: the metadata `error` of each says why. A camera that writes another "
-            "format, or whose uploads break off, sends everything there.",
+            shows=("error",),
+            advice="The function could not read these files; `error` says why. A camera that writes another format, or whose "
+            "uploads break off, sends everything there.",
         )
         monitoring.Dashboard(
             f"{name}-dashboard",
@@ -124,8 +133,8 @@ class Monitoring(Part):
             f"{name}-dead-letters",
             title=f"{title}: {path} could not be delivered",
             first=self._redrive,
-            advice="Every attempt failed. The command shows each with the reason that the function logged last; when that is "
-            "mended, it sends them again. Nothing is lost meanwhile.",
+            advice="Every attempt failed. The command lists each dead letter with the reason that the function logged last. Remove "
+            "the cause, then redeliver them with `--yes`. Nothing is lost meanwhile.",
             threshold=_above(
                 _metric(
                     "pubsub_subscription",
@@ -139,8 +148,8 @@ class Monitoring(Part):
         self._alert(
             f"{name}-waiting",
             title=f"{title}: {path} wait longer than {LONGEST_WAIT_SECONDS // 60} minutes",
-            first=self._read_log(_FUNCTION_OF[path]),
-            advice="The function fails, or has too few instances (`maxInstances`): its log and its instance count say which.",
+            first=self._read_problems(_FUNCTION_OF[path]),
+            advice="The function fails, or has too few instances (429): its log says which.",
             threshold=_above(
                 _metric(
                     "pubsub_subscription",
@@ -152,39 +161,29 @@ class Monitoring(Part):
             ),
         )
 
-    def _watch_errors(self, name: str, part: str, function: Function) -> None:
-        limit = self._settings.alert_function_errors
+    def _watch_errors(self, name: str, path: str, delivery: Delivery) -> None:
+        part, limit = _FUNCTION_OF[path], self._settings.alert_function_errors
         self._alert(
             name,
-            title=f"{self._settings.name}: {part} failed more than {limit} times in {ERRORS_MINUTES} minutes",
-            first=self._read_log(part),
-            advice="Nothing is lost: Pub/Sub delivers again what fails, and keeps it as a dead letter after the last attempt.",
-            threshold=_above(
-                pulumi.Output.concat(
-                    _metric("cloud_run_revision", "service_name", function.service, "run.googleapis.com/request_count"),
-                    ' AND metric.labels.response_code_class = "5xx"',
-                ),
-                limit=limit,
-                summed_over=f"{ERRORS_MINUTES * 60}s",
-            ),
+            title=f"{self._settings.name}: {part} failed more than {limit} times in {PUSH_MINUTES} minutes",
+            first=self._read_problems(part),
+            advice="Nothing is lost: Pub/Sub redelivers what fails, and keeps it as a dead letter after the last attempt.",
+            threshold=_above(_pushes(delivery, _FAILED), limit=limit, summed_over=PUSH_MINUTES),
         )
 
-    def _watch_overload(self, name: str, part: str, function: Function) -> None:
+    def _watch_refusals(self, name: str, path: str, delivery: Delivery) -> None:
+        part, limit = _FUNCTION_OF[path], self._settings.alert_refused_pushes
         self._alert(
             name,
-            title=f"{self._settings.name}: {part} has been overloaded for {OVERLOAD_MINUTES} minutes",
-            first=f"raise `{part}.maxInstances` (`pulumi config set --path '{part}.maxInstances' NUMBER`, then `pulumi up`).",
-            advice="Every instance is busy, so Cloud Run refuses pushes with 429, and each refusal counts as a delivery attempt. "
-            "If it goes on beyond the last attempt, good images become dead letters.",
+            title=f"{self._settings.name}: {part} has refused pushes for {REFUSED_MINUTES} minutes",
+            first=self._read_problems(part),
+            advice="429 means that every instance is busy. Each refusal counts as a delivery attempt, so that good images become "
+            f"dead letters when it lasts for hours. Raise `{part}.maxInstances`: "
+            f"`pulumi config set --stack {pulumi.get_stack()} --path '{part}.maxInstances' NUMBER`, then `pulumi up`. "
+            "403 means that Pub/Sub may not call the function: `pulumi up --refresh` restores the grant.",
+            # In every window of that time, and not in one alone.
             threshold=_above(
-                pulumi.Output.concat(
-                    _metric("cloud_run_revision", "service_name", function.service, "run.googleapis.com/request_count"),
-                    ' AND metric.labels.response_code = "429"',
-                ),
-                limit=0,
-                summed_over=f"{ERRORS_MINUTES * 60}s",
-                # In every window of that time, and not in one alone.
-                lasting=f"{OVERLOAD_MINUTES * 60}s",
+                _pushes(delivery, _REFUSED), limit=limit, summed_over=PUSH_MINUTES, lasting=f"{REFUSED_MINUTES * 60}s"
             ),
         )
 
@@ -192,17 +191,26 @@ class Monitoring(Part):
     def _redrive(self) -> str:
         return f"`inspection redrive --stack {pulumi.get_stack()}`"
 
-    def _read_log(self, part: str) -> str:
-        service = f"{self._settings.name}-{part}"
-        return f"`gcloud run services logs read {service} --region {self._settings.region} --limit 20`"
+    def _read_problems(self, part: str) -> str:
+        """Cloud Run's own lines have a status and a text, the function's a message."""
+        shows = ("httpRequest.status", "jsonPayload.message", "textPayload")
+        return self._read_log(part, "severity>=WARNING", hours=1, shows=shows)
+
+    def _read_log(self, part: str, lines: str, *, hours: int, shows: Sequence[str]) -> str:
+        """A command; `value` separates what it shows by tabs (https://cloud.google.com/sdk/gcloud/reference/logging/read)."""
+        log = f'resource.type="cloud_run_revision" AND resource.labels.service_name="{self._settings.name}-{part}"'
+        return (
+            f"`gcloud logging read '{log} AND {lines}' --project {self._settings.project} --freshness {hours}h --limit 20 "
+            f"--format 'value({','.join(('timestamp', *shows))})'`"
+        )
 
     def _watch_arrival(self, name: str, images: Delivery, inbound: storage.Bucket) -> None:
         hours = self._settings.alert_hours_without_pictures
         self._alert(
             name,
             title=f"{self._settings.name}: no picture for {hours} hours",
-            first=pulumi.Output.concat("`gcloud storage ls --long ", inbound.url, "`"),
-            advice="An image there that stays means that its notification is missing; none at all, that the camera does not "
+            first=pulumi.Output.concat("`gcloud storage ls --long --recursive ", inbound.url, "`"),
+            advice="An image that stays there means that its notification is missing; none at all, that the camera does not "
             "upload. If the line stands still for that long, raise `alertHoursWithoutPictures`, or set it to 0.",
             threshold=monitoring.AlertPolicyConditionConditionThresholdArgs(
                 filter=_metric(
@@ -247,7 +255,7 @@ class Monitoring(Part):
         folder: str,
         limit: float,
         window: ShareWindow,
-        first: pulumi.Input[str],
+        shows: Sequence[str],
         advice: str,
     ) -> None:
         """An alert when more than this share of the moved images went to a folder; a limit of 1 means none."""
@@ -255,17 +263,23 @@ class Monitoring(Part):
             return
         series = promql_name(f"{self._settings.name}-pictures")
 
-        def count(labels: str) -> str:
-            return f'sum(increase({series}{{monitored_resource="cloud_run_revision"{labels}}}[{window.hours}h]))'
+        def count(labels: str, hours: int = window.hours) -> str:
+            return f'sum(increase({series}{{monitored_resource="cloud_run_revision"{labels}}}[{hours}h]))'
 
-        every, there = count(""), count(f',folder="{folder}"')
+        there = f',folder="{folder}"'
         self._alert(
             name,
-            title=f"{self._settings.name}: more than {limit:.0%} of the images are {folder}",
-            first=first,
+            title=f"{self._settings.name}: more than {limit * 100:g}% of the images are {folder}",
+            first=self._read_log(
+                "move",
+                f'jsonPayload.folder="{folder}"',
+                hours=window.hours,
+                shows=[f"jsonPayload.{field}" for field in ("image", *shows)],
+            ),
             advice=f"Of the last {'hour' if window.hours == 1 else f'{window.hours} hours'}. {advice}",
             query=monitoring.AlertPolicyConditionConditionPrometheusQueryLanguageArgs(
-                query=f"{there} / {every} > {limit} and {every} >= {window.least_images}",
+                query=f"{count(there)} / {count('')} > {limit} "
+                f"and {count(there, EVIDENCE_HOURS)} >= {window.least_there}",
                 duration="0s",
                 evaluation_interval="300s",
                 # A metric made this minute is not known to Cloud Monitoring yet, which would refuse the alert.
@@ -359,18 +373,42 @@ def _metric(resource: str, label: str, value: pulumi.Input[str], metric: str) ->
     )
 
 
-def _above(
-    metric: pulumi.Input[str], *, limit: float, summed_over: str | None = None, lasting: str = "0s"
-) -> monitoring.AlertPolicyConditionConditionThresholdArgs:
-    latest = monitoring.AlertPolicyConditionConditionThresholdAggregationArgs(
-        alignment_period=_SAMPLE, per_series_aligner="ALIGN_MAX"
+def _pushes(delivery: Delivery, answer: str) -> pulumi.Output[str]:
+    return pulumi.Output.concat(
+        _metric(
+            "pubsub_subscription",
+            "subscription_id",
+            delivery.subscription.name,
+            "pubsub.googleapis.com/subscription/push_request_count",
+        ),
+        f" AND metric.labels.response_class = {answer}",
     )
+
+
+def _above(
+    metric: pulumi.Input[str], *, limit: float, summed_over: int | None = None, lasting: str = _SAMPLE
+) -> monitoring.AlertPolicyConditionConditionThresholdArgs:
+    """Above the limit: the latest figure at once, or the sum over so many minutes, in each window while it lasts."""
+    if summed_over is None:
+        latest = monitoring.AlertPolicyConditionConditionThresholdAggregationArgs(
+            alignment_period=_SAMPLE, per_series_aligner="ALIGN_MAX"
+        )
+        return monitoring.AlertPolicyConditionConditionThresholdArgs(
+            filter=metric,
+            comparison="COMPARISON_GT",
+            threshold_value=limit,
+            duration="0s",
+            aggregations=[latest],
+        )
     return monitoring.AlertPolicyConditionConditionThresholdArgs(
         filter=metric,
         comparison="COMPARISON_GT",
         threshold_value=limit,
+        # No figures mean that nothing fails any more. Without saying so, the alert would stay open for a week; to say so
+        # takes a duration of a minute or longer.
+        evaluation_missing_data="EVALUATION_MISSING_DATA_INACTIVE",
         duration=lasting,
-        aggregations=[latest if summed_over is None else _sum_over(summed_over)],
+        aggregations=[_sum_over(f"{summed_over * 60}s")],
     )
 
 

@@ -37,6 +37,7 @@ from infra.naming import (
     review_host_label,
 )
 from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
+from inspection.layout import MAX_E_MAIL_BYTES
 from inspection.model_id import MODEL_ID_RULE, ModelId, parse_model_id
 from inspection.routing import Thresholds
 
@@ -253,6 +254,10 @@ class Settings(_Model):
     maximum_backoff_seconds: Whole = Field(
         600, ge=0, le=600, description="a whole number of seconds from 0 to 600, not below minimumBackoffSeconds"
     )
+    # The provider's own example waits 60 seconds. IAM's documents say two minutes, and sometimes seven.
+    grant_wait_seconds: Whole = Field(
+        120, ge=0, le=900, description="a whole number of seconds from 0 to 900: the wait after new grants to a builder"
+    )
     message_retention_days: Whole = Field(
         31, ge=1, le=31, description="a whole number of days from 1 to 31; dead letters are gone after that"
     )
@@ -268,6 +273,12 @@ class Settings(_Model):
         ge=0,
         le=1_000_000,
         description="a whole number from 0 to 1000000: the failures of a function in ten minutes",
+    )
+    alert_refused_pushes: Whole = Field(
+        10,
+        ge=0,
+        le=1_000_000,
+        description="a whole number from 0 to 1000000: the pushes that a function refuses in each ten minutes of half an hour",
     )
     keep_logs_days: Whole = Field(
         0, ge=0, le=3650, description="a whole number of days from 1 to 3650, or 0 for the project's own 30 days"
@@ -340,6 +351,8 @@ class Settings(_Model):
         reasons: list[str] = []
         if wrong := [reviewer for reviewer in reviewers if not _E_MAIL.fullmatch(reviewer)]:
             reasons.append(f"{_quoted(wrong)} is no e-mail address")
+        if long := [reviewer for reviewer in reviewers if len(reviewer.lower().encode()) > MAX_E_MAIL_BYTES]:
+            reasons.append(f"{_quoted(long)} is longer than {MAX_E_MAIL_BYTES} bytes")
         if twice := _twice(reviewers):
             reasons.append(f"{_quoted(twice)} is there twice")
         return _unless(reasons, reviewers)

@@ -66,6 +66,8 @@ class LocalCloud:
         gate: Gate | None = None,
         config: Mapping[str, object] | None = None,
         trained: Path = CACHE / "trained",
+        grants_take_seconds: float = 0,
+        before_build: Callable[[str], None] = lambda _: None,
     ) -> None:
         """A cloud that is not running yet.
 
@@ -73,6 +75,9 @@ class LocalCloud:
             home: keeps what only this run needs; emptied at the start.
             gate: passed by every call that the program's bindings permit.
             config: keys of the stack, without their namespace, whose values are to be others than in its file.
+            before_build: called with a function's name when its build begins, which it may delay, or fail by raising
+                an OSError.
+            grants_take_seconds: after which a new binding counts; at Google, minutes.
             trained: keeps the models that are trained here, so that a stack can name one after the next start.
         """
         self._home = home
@@ -80,6 +85,8 @@ class LocalCloud:
         self._gate = gate or RequestLog()
         self._config = config or {}
         self._trained = trained
+        self._grants_take_seconds = grants_take_seconds
+        self._before_build = before_build
         self._signers = Signers()
         self.permissions = Permissions("")
         self.project = ""
@@ -95,20 +102,35 @@ class LocalCloud:
         Raises:
             CannotStartError: something is missing or did not start; the text says what to do.
         """
-        try:
+        with _in_words():
             self._start(say)
-        except (ProgramError, UnknownGrantError, ApiError, GoogleAPICallError, OSError) as error:
-            raise CannotStartError(str(error)) from error
+        self.up(say)
+
+    def up(self, say: Callable[[str], None]) -> None:
+        """Run the program; what an earlier run has made stays as it is, and what it could not make is made now.
+
+        Raises:
+            CannotStartError: the program, or something that it declares, is refused or did not start.
+        """
+        with _in_words():
+            provider = self._provider
+            outputs = run_program(self._program, provider, say=say, run_hooks=True).outputs
+            self.outputs = {**outputs, **_here(outputs, provider.addresses)}
+            if without := provider.apply_dead_letters():
+                say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
+            say(f"not run on one machine: {_listed(provider.not_run)}")
+            self._runner.wait()
+            self._write_state()
 
     def _start(self, say: Callable[[str], None]) -> None:
         self._take_home()
         self._stack.callback((self._home / STATE_FILE).unlink, missing_ok=True)
         stack = Stack.read(STACK)
         others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
-        stack = replace(stack, config={**stack.config, **others})
+        self._program = stack = replace(stack, config={**stack.config, **others})
         self.project = stack.text("gcp:project")
         model_name = _model_name(stack)
-        self.permissions = Permissions(self.project)
+        self.permissions = Permissions(self.project, grants_take_seconds=self._grants_take_seconds)
         say("Google's Pub/Sub emulator")
         emulator = PubSubEmulator(self._home)
         self._stack.callback(emulator.stop)
@@ -146,15 +168,9 @@ class LocalCloud:
             runner=runner,
             permissions=self.permissions,
             front=front,
+            before_build=self._before_build,
         )
         self._provider = provider
-        outputs = run_program(stack, provider, say=say).outputs
-        self.outputs = {**outputs, **_here(outputs, provider.addresses)}
-        if without := provider.apply_dead_letters():
-            say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
-        say(f"not run on one machine: {_listed(provider.not_run)}")
-        runner.wait()
-        self._write_state()
 
     @contextmanager
     def without(self, *bindings: Binding) -> Generator[None]:
@@ -343,6 +359,14 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             "AUTOML_EMULATOR_HOST": door.address,
             "AIPLATFORM_EMULATOR_HOST": address,
         }
+
+
+@contextmanager
+def _in_words() -> Generator[None]:
+    try:
+        yield
+    except (ProgramError, UnknownGrantError, ApiError, GoogleAPICallError, OSError) as error:
+        raise CannotStartError(str(error)) from error
 
 
 def _model_name(stack: Stack) -> str:

@@ -196,24 +196,20 @@ class Mover:
 
 
 def _metadata(prediction: Prediction, source: str) -> dict[str, str]:
-    """The camera's own metadata, as far as there is room beside ours."""
+    """The camera's own metadata, as far as there is room beside ours and what a decision will add."""
     ours = {layout.MODEL: prediction.model, layout.SOURCE: source}
     if prediction.prediction_label is None:
         ours[layout.ERROR] = prediction.error or ""
     else:
         ours[layout.PREDICTION_LABEL] = prediction.prediction_label
         ours[layout.PREDICTION_SCORE] = str(prediction.prediction_score)
-    room = layout.MAX_METADATA_BYTES - sum(map(_size, ours.items()))
+    room = layout.MAX_METADATA_BYTES - layout.REVIEW_RESERVE_BYTES - sum(map(layout.metadata_bytes, ours.items()))
     kept: dict[str, str] = {}
     for entry in prediction.metadata.items():
-        if not layout.is_our_key(entry[0]) and _size(entry) <= room:
-            room -= _size(entry)
+        if not layout.is_our_key(entry[0]) and (size := layout.metadata_bytes(entry)) <= room:
+            room -= size
             kept[entry[0]] = entry[1]
     return kept | ours
-
-
-def _size(entry: tuple[str, str]) -> int:
-    return sum(len(text.encode()) for text in entry)
 
 
 @contextmanager

@@ -103,6 +103,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         runner: Runner,
         permissions: Permissions,
         front: Front,
+        before_build: Callable[[str], None],
     ) -> None:
         """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`."""
         self._project = project
@@ -112,11 +113,12 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._runner = runner
         self._permissions = permissions
         self._front = front
+        self._before_build = before_build
+        self._made: dict[tuple[str, str, str], tuple[str, Outputs]] = {}
         self._lock = threading.Lock()
         self._dead_letters: dict[str, dict[str, Any]] = {}
         self._applying = threading.Lock()
         self._builds: list[_Build] = []
-        self._own_application = False
         self.not_run: dict[str, int] = {}
         """What was declared and changes nothing here: reason and how often."""
         self.failures: list[Exception] = []
@@ -138,11 +140,18 @@ class LocalProvider(pulumi.runtime.Mocks):
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         """One resource of the program."""
+        key = (args.typ, args.name, repr({name: value for name, value in args.inputs.items() if name != "source"}))
+        with self._lock:
+            if made := self._made.get(key):  # by an earlier run of the program
+                return made
         try:
-            return self._make(args)
+            made = self._make(args)
         except Exception as error:
             self.failures.append(error)
             raise
+        with self._lock:
+            self._made[key] = made
+        return made
 
     def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # the mocks take a bare dict as well
         self, args: pulumi.runtime.MockCallArgs
@@ -303,6 +312,7 @@ class LocalProvider(pulumi.runtime.Mocks):
                 ),
             )
         )
+        self._before_build(inputs["name"])
         port = self._runner.start_function(
             inputs["name"], archive=archive, entry_point=build["entryPoint"], service=service
         )
@@ -341,17 +351,26 @@ class LocalProvider(pulumi.runtime.Mocks):
         """Of images, which are not made here."""
         return f"projects/{self._project}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}", {}
 
-    def _application(self, inputs: Inputs) -> tuple[str, Outputs]:
+    def _application(self, _: Inputs) -> tuple[str, Outputs]:
         """Made or found: here, every project has one. What is only looked up has no inputs."""
-        self._own_application = bool(inputs)
+        self._storage.create_bucket(self._staging)
         return self._project, {"defaultHostname": self._app_engine_host()}
+
+    @property
+    def _staging(self) -> str:
+        return f"staging.{self._app_engine_host()}"
 
     def _app_version(self, inputs: Inputs) -> tuple[str, Outputs]:
         service = inputs["service"]
         bucket, _, name = inputs["deployment"]["zip"]["sourceUrl"].removeprefix(_DOWNLOADS).partition("/")
-        # Who set up an application that was there before has seen to what its builds need besides the zip.
         images = f"projects/{self._project}/locations/-/repositories/gae-standard"
-        needs = (Need(permission=_WRITE_IMAGE, resource=images), self._write_log) if self._own_application else ()
+        # App Engine copies the zip to its staging bucket, from which it builds.
+        staged = object_name(self._staging, name)
+        needs = (
+            Need(permission=READ, resource=staged),
+            Need(permission=_WRITE_IMAGE, resource=images),
+            self._write_log,
+        )
         port = self._runner.start_service(
             service,
             archive=self._build(

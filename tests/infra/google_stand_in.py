@@ -37,6 +37,11 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
 """What the program may ask in any project; besides App Engine's account, anything else fails."""
 
 
+def function_uri(name: str) -> str:
+    """Where Pub/Sub pushes to."""
+    return f"https://{name}-x.a.run.app"
+
+
 class Google(pulumi.runtime.Mocks):
     """Gives each resource the outputs that the program reads."""
 
@@ -67,7 +72,7 @@ class Google(pulumi.runtime.Mocks):
                     f"projects/{self.project}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}"
                 )
             case "gcp:cloudfunctionsv2/function:Function":
-                outputs = {"serviceConfig": {**inputs["serviceConfig"], "uri": f"https://{name}-x.a.run.app"}}
+                outputs = {"serviceConfig": {**inputs["serviceConfig"], "uri": function_uri(name)}}
             case "gcp:logging/projectBucketConfig:ProjectBucketConfig":
                 resource_id = f"projects/{self.project}/locations/{inputs['location']}/buckets/{inputs['bucketId']}"
             case "gcp:appengine/application:Application":

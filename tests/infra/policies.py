@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from local.deploy.program import Declared, Stack, run_program
 from local.google.permissions import PUBLISH, ROLES
-from tests.infra.google_stand_in import NUMBER, PROJECT, Google, declare
+from tests.infra.google_stand_in import NUMBER, PROJECT, Google, declare, function_uri
 from tests.infra.order import prerequisites
 
 
@@ -76,9 +76,12 @@ MOST_FAILURES: Final = 100
 LONGEST_LOOK_SECONDS: Final = 600
 """How long a figure may be collected, or stay too high, before an alert says so."""
 
-LONGEST_OVERLOAD_SECONDS: Final = 3_600
-"""How long all instances may be busy before an alert says so."""
+LONGEST_REFUSAL_SECONDS: Final = 3_600
+"""How long a function may refuse pushes before an alert says so."""
+FAILED_PUSH: Final = 'one_of("remote_server_5xx", "deadline_exceeded", "unreachable")'
+"""Pub/Sub's words for what a function answers that fails, does not answer in time, or does not run."""
 LARGEST_SHARE: Final = 0.5
+MOST_EVIDENCE: Final = 10
 LONGEST_SHARE_HOURS: Final = 6
 """A line on which more than every second image ends in the wrong folder is noticed within a shift."""
 
@@ -153,7 +156,7 @@ PROJECT_WIDE: Final[Mapping[str, ProjectGrant]] = {
     "app-engine-image-writer": ProjectGrant(
         role="roles/artifactregistry.writer",
         to=APP_ENGINE,
-        why="App Engine makes the repository itself, at the first build; only where the application is the stack's own",
+        why="App Engine makes the repository itself, at the first build",
     ),
     "predict-model-user": ProjectGrant(
         role="roles/automl.predictor",
@@ -387,6 +390,27 @@ def no_event_before_its_receiver(program: Program) -> Iterator[str]:
             yield f"{notification.name} does not follow {bucket.name} at once"
 
 
+def no_build_before_its_grants(program: Program) -> Iterator[str]:
+    """What is built waits for every grant of whoever builds it, and once more until a new grant has taken effect."""
+    before = prerequisites(program.resources)
+    builders = [
+        (function, (_build_config(function).get("serviceAccount") or "").rpartition("/")[2])
+        for function in program.of(FUNCTION)
+    ]
+    builders += [(service, program.agents[APP_ENGINE]) for service in program.of(SERVICE)]
+    for built, builder in builders:
+        for grant in program.of(*GRANTS):
+            if grant.inputs["member"].removeprefix("serviceAccount:") == builder:
+                if grant.urn not in before[built.urn]:
+                    yield f"{built.name} is built before {grant.name} exists"
+                if not grant.waits_after:
+                    yield f"{built.name} is built before {grant.name} has taken effect"
+
+
+def _build_config(function: Declared) -> Mapping[str, Any]:
+    return function.inputs.get("buildConfig") or {}
+
+
 def _publishers(program: Program) -> Iterator[tuple[Declared, str | None]]:
     """What lets somebody publish, and to which topic; None is to all of them."""
     for notification in program.of(NOTIFICATION):
@@ -430,20 +454,28 @@ def every_topic_alarmed(program: Program) -> Iterator[str]:
 
 
 def every_function_alarmed(program: Program) -> Iterator[str]:
-    """A function that fails, or stays overloaded, wakes somebody."""
-    failures, overloads = list(_alarms(program)), list(_alarms(program, lasting=LONGEST_OVERLOAD_SECONDS))
+    """A function that fails, or refuses pushes for long, wakes somebody.
+
+    What Pub/Sub counts says so: Cloud Run's own count leaves out what reaches no instance.
+    """
+    failures, refusals = list(_alarms(program)), list(_alarms(program, lasting=LONGEST_REFUSAL_SECONDS))
+    pushed = {
+        push["pushEndpoint"]: subscription.inputs["name"]
+        for subscription in program.of(SUBSCRIPTION)
+        if (push := subscription.inputs.get("pushConfig"))
+    }
     for function in program.of(FUNCTION):
         answers = {
-            'resource.type = "cloud_run_revision"',
-            f'resource.labels.service_name = "{function.inputs["name"]}"',
-            'metric.type = "run.googleapis.com/request_count"',
+            'resource.type = "pubsub_subscription"',
+            f'resource.labels.subscription_id = "{pushed.get(function_uri(function.inputs["name"]))}"',
+            'metric.type = "pubsub.googleapis.com/subscription/push_request_count"',
         }
-        failed = answers | {'metric.labels.response_code_class = "5xx"'}
+        failed = answers | {f"metric.labels.response_class = {FAILED_PUSH}"}
         if not any(terms == failed and limit <= MOST_FAILURES for terms, limit in failures):
             yield f"{function.name} has no alert on more than {MOST_FAILURES} failures"
-        refused = answers | {'metric.labels.response_code = "429"'}
-        if not any(terms == refused and limit <= 0 for terms, limit in overloads):
-            yield f"{function.name} has no alert on refusals for {LONGEST_OVERLOAD_SECONDS} seconds"
+        refused = answers | {'metric.labels.response_class = "remote_server_4xx"'}
+        if not any(terms == refused and limit <= MOST_FAILURES for terms, limit in refusals):
+            yield f"{function.name} has no alert on refusals for {LONGEST_REFUSAL_SECONDS} seconds"
 
 
 def every_wrong_folder_alarmed(program: Program) -> Iterator[str]:
@@ -456,17 +488,21 @@ def every_wrong_folder_alarmed(program: Program) -> Iterator[str]:
         if (query := condition.get("conditionPrometheusQueryLanguage"))
     ]
     for folder in ("unclear", "rejected"):
-        shares = [re.fullmatch(_SHARE, query) for query in queries if f'folder="{folder}"' in query]
         if not any(
-            share and float(share["limit"]) <= LARGEST_SHARE and int(share["hours"]) <= LONGEST_SHARE_HOURS
-            for share in shares
+            (share := re.fullmatch(_SHARE, query))
+            and share["folder"] == folder
+            and float(share["limit"]) <= LARGEST_SHARE
+            and int(share["hours"]) <= int(share["evidence"]) <= LONGEST_SHARE_HOURS
+            and int(share["least"]) <= MOST_EVIDENCE
+            for query in queries
         ):
             yield f"nothing notices that most images are {folder}"
 
 
 _SHARE = (
-    r"sum\(increase\([\w:]+\{[^{}]*,folder=\"\w+\"\}\[(?P<hours>\d+)h\]\)\) / (?P<all>sum\(increase\([\w:]+\{[^{},]*\}\[\d+h\]\)\))"
-    r" > (?P<limit>[\d.]+) and (?P=all) >= \d+"
+    r"sum\(increase\((?P<series>[\w:]+)\{(?P<of>[^{},]*),folder=\"(?P<folder>\w+)\"\}\[(?P<hours>\d+)h\]\)\)"
+    r" / sum\(increase\((?P=series)\{(?P=of)\}\[(?P=hours)h\]\)\) > (?P<limit>[\d.]+)"
+    r" and sum\(increase\((?P=series)\{(?P=of),folder=\"(?P=folder)\"\}\[(?P<evidence>\d+)h\]\)\) >= (?P<least>\d+)"
 )
 
 
@@ -581,6 +617,7 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "dead-letters-everywhere": Policy(rule=dead_letters_everywhere),
     "no-expiry": Policy(rule=no_expiry),
     "no-event-before-its-receiver": Policy(rule=no_event_before_its_receiver),
+    "no-build-before-its-grants": Policy(rule=no_build_before_its_grants),
     "every-topic-alarmed": Policy(rule=every_topic_alarmed),
     "every-function-alarmed": Policy(rule=every_function_alarmed),
     "every-wrong-folder-alarmed": Policy(rule=every_wrong_folder_alarmed),

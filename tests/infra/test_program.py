@@ -73,7 +73,7 @@ def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
         "gcp:serviceaccount/account:Account": 6,
         "gcp:serviceaccount/iAMMember:IAMMember": 2,
         "gcp:storage/bucket:Bucket": 3,
-        "gcp:storage/bucketIAMMember:BucketIAMMember": 7,
+        "gcp:storage/bucketIAMMember:BucketIAMMember": 8,
         "gcp:storage/bucketObject:BucketObject": 4,
         "gcp:storage/notification:Notification": 1,
         "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember": 1,
@@ -214,6 +214,7 @@ def test_every_grant_is_one_of_these(line: Inventory):
         (f"{NAME}-review", "roles/iap.httpsResourceAccessor", "user:bert@example.com"),
         # App Engine's own account, which builds
         (SOURCES, "roles/storage.objectViewer", APP_ENGINE_BUILDER),
+        (f"staging.{PROJECT}.appspot.com", "roles/storage.objectViewer", APP_ENGINE_BUILDER),
         (PROJECT, "roles/artifactregistry.writer", APP_ENGINE_BUILDER),
         (PROJECT, "roles/logging.logWriter", APP_ENGINE_BUILDER),
         # Google's agents
@@ -321,6 +322,6 @@ def test_an_overload_of_three_hours_makes_no_dead_letter(line: Inventory):
             # https://cloud.google.com/pubsub/docs/handling-failures#exponential_backoff
             pauses = [
                 min(backoff["minimumBackoff"] * 2**number, backoff["maximumBackoff"])
-                for number in range(int(policy["maxDeliveryAttempts"]) - 1)  # the engine's numbers are floats
+                for number in range(int(policy["maxDeliveryAttempts"]) - 1)
             ]
             assert sum(pauses) > 1.5 * 3 * 3600, subscription.name

@@ -91,6 +91,7 @@ def test_a_common_and_an_own_threshold_reach_the_routing():
         ({"alertHoursWithoutPictures": 25}, ["alertHoursWithoutPictures is 25", "from 1 to 24, or 0"]),
         ({"alertUnclearShare": 0}, ["alertUnclearShare is 0", "above 0 and up to 1"]),
         ({"alertUnclearShare": "30%"}, ["alertUnclearShare is '30%'", "above 0 and up to 1"]),
+        ({"alertRefusedPushes": -1}, ["alertRefusedPushes is -1", "from 0 to 1000000"]),
         ({"alertFunctionErrors": -1}, ["alertFunctionErrors is -1", "from 0 to 1000000"]),
         ({"keepLogsDays": 3651}, ["keepLogsDays is 3651", "from 1 to 3650, or 0"]),
         ({"name": "x" * (MAX_PREFIX_LENGTH + 1)}, ["name is 'xxx", "at most 30 characters", "pulumi config set name"]),

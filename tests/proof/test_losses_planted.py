@@ -81,14 +81,15 @@ FORGETS_WHAT_THE_CAMERA_SAID = (
 NAMES_ANOTHER_MODEL = ("functions/move/mover.py", "layout.MODEL: prediction.model", 'layout.MODEL: "the model"')
 DOES_NOT_SAY_AGAIN = ("functions/predict/main.py", '{REPEATED: "true"} if repeated else {}', "{}")
 MOVES_WHATEVER_IS_THERE = (
-    "webapp/reviewing.py",
-    "            if_source_metageneration_match=stored.metageneration,\n",
+    "webapp/picture_store.py",
+    "                if_source_metageneration_match=stored.metageneration,\n",
     "",
 )
-KEEPS_ANOTHERS_DECISION = (
-    "webapp/reviewing.py",
-    "claim = {**self._claim_for(reviewer), **picture.NO_DECISION}",
-    "claim = self._claim_for(reviewer)",
+TAKES_A_GUESS = ("webapp/reviewing.py", "if recorded.decision is None:", "if False:")
+LEAVES_NO_ROOM = (
+    "functions/move/mover.py",
+    "layout.MAX_METADATA_BYTES - layout.REVIEW_RESERVE_BYTES - sum",
+    "layout.MAX_METADATA_BYTES - sum",
 )
 TAKES_WHAT_OTHERS_HAVE = ("webapp/reviewing.py", "if hold and not _is_by(hold, reviewer):", "if False:")
 KEEPS_NO_TIME = ("webapp/reviewing.py", "layout.DECIDED_AT: self._now().isoformat()", 'layout.DECIDED_AT: "now"')
@@ -110,7 +111,8 @@ ACKNOWLEDGED_FAILURE = (
         (NAMES_ANOTHER_MODEL, "move, the name is taken", "which was never asked"),
         (DOES_NOT_SAY_AGAIN, "move, told twice, then decided", "DOUBLED"),
         (MOVES_WHATEVER_IS_THERE, "review, decide on what another left", "was answered 409"),
-        (KEEPS_ANOTHERS_DECISION, "review, decide on what another left", "two reviewers have the picture"),
+        (TAKES_A_GUESS, "review, decide on what another holds, by a guess", "was answered 200"),
+        (LEAVES_NO_ROOM, "move, metadata is full", "NO ROOM"),
         (KEEPS_NO_TIME, "review, decide", "says otherwise"),
     ],
     ids=[
@@ -122,7 +124,8 @@ ACKNOWLEDGED_FAILURE = (
         "another model's name",
         "a prediction that does not say that it is the second",
         "moving whatever is there",
-        "a claim on what another has decided",
+        "a decision by a guessed claim",
+        "metadata without room",
         "a decision without its time",
     ],
 )
