@@ -75,8 +75,8 @@ export class Api {
       }),
     );
 
-  skip = (page: string, { id, claim }: Picture): Promise<Answer<unknown>> =>
-    answer(this.#client.POST("/api/pictures/{picture_id}/skip", { ...from(page, id), body: { claim } }));
+  skip = (page: string, { id }: Picture): Promise<Answer<unknown>> =>
+    answer(this.#client.POST("/api/pictures/{picture_id}/skip", { ...from(page, id), headers: JSON_CONTENT }));
 
   undo = (page: string, undo: string, number: number): Promise<Answer<Picture>> =>
     answer(this.#client.POST("/api/undo", { ...from(page), body: { undo, number } }));
@@ -102,6 +102,9 @@ export class Api {
     return isProblem(body) ? body : null;
   }
 }
+
+/** The server takes nothing else from a page, also where a request has no body. */
+const JSON_CONTENT = { "Content-Type": "application/json" };
 
 const claimed = ({ id, claim }: Picture) => ({ id, claim });
 

@@ -28,7 +28,11 @@ const picture = (id: string): Picture => ({
 function holding(...ids: string[]): State {
   const start = review.begin({ page: "page-one", done: [], number: 0, decided: 0 }, []);
   let state: State = { ...start, session: SESSION };
-  state = review.received(state, { pictures: ids.map(picture), cursor: "c", waiting: SESSION.waiting }, UNTIL);
+  state = review.received(
+    state,
+    { pictures: ids.map(picture), cursor: "c", waiting: SESSION.waiting, passed_over: 0 },
+    UNTIL,
+  );
   for (const id of ids) state = review.image(state, id, "ready");
   return look(state);
 }
@@ -64,10 +68,33 @@ test("nothing is decided on a picture that is not loaded, or whose claim has run
   expect(outbox(review.skip(expired))).toEqual([]);
 });
 
-test("a picture that cannot be loaded can be skipped but not decided", () => {
+test("a picture that cannot be loaded, or not soon, can be decided once the reviewer sees that", () => {
   const broken = review.image(holding("a", "b"), "a", "broken");
-  expect(outbox(review.decide(broken, "ok"))).toEqual([]);
-  expect(outbox(review.skip(broken))).toEqual(["skip a"]);
+  const slow = review.slow(review.image(holding("a", "b"), "a", "loading"), "a");
+  for (const state of [broken, slow]) {
+    expect(review.unseen(state)).toBe(true);
+    expect(outbox(review.decide(state, "ok"))).toEqual([]);
+    expect(outbox(review.decide(look(state), "ok"))).toEqual(["decide a"]);
+    expect(outbox(review.skip(look(state)))).toEqual(["skip a"]);
+  }
+  expect(broken.spoken).toBe("This picture could not be loaded. You can decide on it all the same.");
+});
+
+test("a picture that comes late is decided on only when it is on the screen", () => {
+  const slow = look(review.slow(review.image(holding("a"), "a", "loading"), "a"));
+  const ready = review.image(slow, "a", "ready");
+  expect(review.unseen(ready)).toBe(false);
+  expect(outbox(review.decide(ready, "ok"))).toEqual([]);
+  expect(outbox(review.decide(look(ready), "ok"))).toEqual(["decide a"]);
+  expect(review.slow(ready, "a")).toBe(ready);
+});
+
+test("what the storage refuses to reserve is counted over all pages of a search", () => {
+  const answer = { pictures: [], waiting: { count: 3, exact: true }, passed_over: 1 };
+  let state = review.received({ ...holding(), cursor: null }, { ...answer, cursor: "c" }, UNTIL);
+  state = review.received(state, { ...answer, cursor: null }, UNTIL);
+  expect(state.passedOver).toBe(2);
+  expect(review.received(state, { ...answer, cursor: null }, UNTIL).passedOver).toBe(1);
 });
 
 test("the outbox counts as decided", () => {
@@ -171,7 +198,7 @@ test("a renewal brings new claims, and takes away what others have", () => {
 test("a picture is taken into the queue once", () => {
   let state = review.decide(holding("a", "b"), "ok");
   const pictures = ["a", "b", "c"].map(picture);
-  state = review.received(state, { pictures, cursor: null, waiting: SESSION.waiting }, UNTIL);
+  state = review.received(state, { pictures, cursor: null, waiting: SESSION.waiting, passed_over: 0 }, UNTIL);
   expect(queue(state)).toEqual(["b", "c"]);
   expect(state.exhausted).toBe(true);
 });

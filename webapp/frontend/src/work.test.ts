@@ -34,7 +34,9 @@ class Server {
       this.#answer(`queue ${count}`, (): Answer<Queue> => {
         const free = this.waiting.filter((id) => !held.includes(id));
         const pictures = free.slice(0, count).map(picture);
-        return { ok: { pictures, cursor: free.length > count ? "more" : null, waiting: this.#waiting() } };
+        return {
+          ok: { pictures, cursor: free.length > count ? "more" : null, waiting: this.#waiting(), passed_over: 0 },
+        };
       }),
     decide: (page: string, { id }: Picture, label: string, number: number) =>
       this.#answer(`decide ${id} ${label} ${page} ${number}`, () => {
