@@ -93,7 +93,7 @@ def next_pictures(wanted: api.QueueRequest, reviewer: TheReviewer, reviewing: Th
 def show_image(
     picture_id: str,
     images: TheImages,
-    download: Annotated[bool, Query(description="Save the file instead of showing it.")] = False,  # noqa: FBT002
+    download: Annotated[bool, Query(description="Save the file instead of showing it.")] = False,
 ) -> Response:
     """Redirect to the picture itself, by a link that is signed anew."""
     link, seconds = images.link(PictureId.parse(picture_id), download=download)
