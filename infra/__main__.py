@@ -1,11 +1,15 @@
-"""The inspection line, as in the picture of the README; read the event path from its end, as each part names the next."""
+"""The inspection line, as in the picture of the README, from the end of the event path to its beginning.
+
+Each subscription exists before anybody may publish to its topic. The inbound bucket comes last, with its notification.
+"""
 
 from pathlib import Path
 
 import pulumi
 
+from infra.announcement import Announcement, AnnouncementArgs
 from infra.app_engine import AppEngine, AppEngineArgs
-from infra.buckets import Announcement, AnnouncementArgs, Buckets
+from infra.buckets import Buckets
 from infra.build import Build, BuildArgs
 from infra.delivery import Delivery, DeliveryArgs
 from infra.function import Platform
@@ -28,16 +32,21 @@ platform = Platform(
     root=Path(__file__).resolve().parent.parent, settings=settings, build=build, sources=buckets.sources, push=push
 )
 
-move = Move("move", MoveArgs(platform=platform, inbound=buckets.inbound, prediction=buckets.prediction), usable)
+move = Move("move", MoveArgs(platform=platform, prediction=buckets.prediction), usable)
 predictions = Delivery("predictions", DeliveryArgs(settings=settings, to=move.function, push=push), usable)
-predict = Predict(
-    "predict", PredictArgs(platform=platform, inbound=buckets.inbound, predictions=predictions.topic), usable
-)
+predict = Predict("predict", PredictArgs(platform=platform, predictions=predictions), usable)
 images = Delivery("images", DeliveryArgs(settings=settings, to=predict.function, push=push), usable)
-Announcement(
+announcement = Announcement(
     "announcement",
-    AnnouncementArgs(bucket=buckets.inbound, topic=images.topic, storage_agent=services.storage_agent),
-    usable,
+    AnnouncementArgs(
+        settings=settings,
+        topic=images.topic,
+        storage_agent=services.storage_agent,
+        predict=predict,
+        move=move,
+        buckets=buckets,
+    ),
+    pulumi.ResourceOptions(depends_on=[services, push, move, predictions, predict, images]),
 )
 if settings.reviewers:
     app_engine = AppEngine("app-engine", AppEngineArgs(platform=platform, services=services), usable)
@@ -48,10 +57,16 @@ if settings.reviewers:
 
 paths = {"images": images, "predictions": predictions}
 functions = {"predict": predict.function, "move": move.function}
-Monitoring("monitoring", MonitoringArgs(settings=settings, paths=paths, functions=functions), usable)
+Monitoring(
+    "monitoring",
+    MonitoringArgs(
+        settings=settings, paths=paths, functions=functions, inbound=announcement.bucket, prediction=buckets.prediction
+    ),
+    usable,
+)
 
-pulumi.export("inboundBucket", buckets.inbound.url)
+pulumi.export("inboundBucket", announcement.bucket.url)
 pulumi.export("predictionBucket", buckets.prediction.url)
-pulumi.export("uploadCommand", pulumi.Output.concat("gcloud storage cp IMAGE ", buckets.inbound.url))
+pulumi.export("uploadCommand", pulumi.Output.concat("gcloud storage cp IMAGE ", announcement.bucket.url))
 pulumi.export("deadLetters", {path: delivery.dead_letters.id for path, delivery in paths.items()})
 pulumi.export("topics", {path: delivery.topic.id for path, delivery in paths.items()})

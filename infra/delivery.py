@@ -76,7 +76,7 @@ class Delivery(Part):
             topic=dead_letter_topic.name,
             role="roles/pubsub.publisher",
             member=args.push.pubsub_agent,
-            opts=self.child(),
+            opts=self.child(depends_on=[self.dead_letters]),
         )
         pubsub.SubscriptionIAMMember(
             f"{name}-forwarder",

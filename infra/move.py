@@ -12,10 +12,9 @@ from infra.part import Part
 
 @dataclass(frozen=True, kw_only=True)
 class MoveArgs:
-    """From where and to where."""
+    """Where it runs, and where images go."""
 
     platform: Platform
-    inbound: storage.Bucket
     prediction: storage.Bucket
 
 
@@ -25,7 +24,10 @@ class Move(Part):
     function: Function
 
     def __init__(self, name: str, args: MoveArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """It can take images away where they arrive, and can neither overwrite nor delete where they end up."""
+        """It can neither overwrite nor delete where images end up.
+
+        What it may do where they arrive is granted when that bucket exists: `announcement.py`.
+        """
         super().__init__("Move", name, opts)
         settings = args.platform.settings
         routing = settings.routing
@@ -42,9 +44,6 @@ class Move(Part):
             },
             opts=self.child(),
         )
-        # It reads and deletes. No predefined role has objects.get and objects.delete alone; this one adds create and
-        # update, and leaves the bucket itself and its policy out of reach.
-        self._grant(f"{name}-image-taker", args.inbound, "roles/storage.objectUser")
         # Creating without deleting means that nothing can be overwritten, whatever the code does.
         self._grant(f"{name}-image-sorter", args.prediction, "roles/storage.objectCreator")
         # To see, when a name is taken, whether it is this very image from an earlier attempt.

@@ -22,8 +22,13 @@ class Part(pulumi.ComponentResource):
         depends_on: list[pulumi.Resource] | None = None,
         replace_with: list[pulumi.Resource] | None = None,
         retain_on_delete: bool | None = None,
+        moved_from: pulumi.Resource | None = None,
     ) -> pulumi.ResourceOptions:
-        """The options of a child. Deliberately made anew and not merged with the component's own."""
+        """The options of a child. Deliberately made anew and not merged with the component's own.
+
+        `moved_from` is the component that the child belonged to in earlier versions. The engine then keeps what a stack
+        has of it, instead of creating a second one and deleting the first.
+        """
         options = pulumi.ResourceOptions(depends_on=self._waits_for)
         own = pulumi.ResourceOptions(
             parent=self,
@@ -31,6 +36,7 @@ class Part(pulumi.ComponentResource):
             depends_on=depends_on,
             replace_with=replace_with,
             retain_on_delete=retain_on_delete,
+            aliases=[pulumi.Alias(parent=moved_from)] if moved_from else None,
         )
         return pulumi.ResourceOptions.merge(options, own)
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import projects, pubsub, storage, vertex
+from pulumi_gcp import projects, pubsub, vertex
 
+from infra.delivery import Delivery
 from infra.function import Function, Platform
 from infra.part import Part
 from inspection.model_id import Backend, ModelId
@@ -12,11 +13,10 @@ from inspection.model_id import Backend, ModelId
 
 @dataclass(frozen=True, kw_only=True)
 class PredictArgs:
-    """What it reads, asks and writes."""
+    """Where it runs, and where predictions go."""
 
     platform: Platform
-    inbound: storage.Bucket
-    predictions: pubsub.Topic
+    predictions: Delivery
 
 
 class Predict(Part):
@@ -25,7 +25,7 @@ class Predict(Part):
     function: Function
 
     def __init__(self, name: str, args: PredictArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Three grants: one for each of its three requests."""
+        """Two grants, to ask the model and to publish; the third, to read, is on the inbound bucket: `announcement.py`."""
         super().__init__("Predict", name, opts)
         settings = args.platform.settings
         model = settings.model
@@ -34,23 +34,17 @@ class Predict(Part):
             platform=args.platform,
             limits=settings.predict,
             does="classifies each new image",
-            environment={"MODEL_ID": model.name, "PREDICTIONS_TOPIC": args.predictions.id},
+            environment={"MODEL_ID": model.name, "PREDICTIONS_TOPIC": args.predictions.topic.id},
             opts=self.child(),
         )
         self._member = self.function.account.member
-        storage.BucketIAMMember(
-            f"{name}-image-reader",
-            bucket=args.inbound.name,
-            role="roles/storage.objectViewer",
-            member=self._member,
-            opts=self.child(),
-        )
         pubsub.TopicIAMMember(
             f"{name}-publisher",
-            topic=args.predictions.name,
+            topic=args.predictions.topic.name,
             role="roles/pubsub.publisher",
             member=self._member,
-            opts=self.child(),
+            # Without a subscription, what it publishes would be lost.
+            opts=self.child(depends_on=[args.predictions]),
         )
         self._grant_model(f"{name}-model-user", model)
         self.register_outputs({"uri": self.function.uri})

@@ -349,7 +349,7 @@ def test_a_picture_that_does_not_load_can_be_tried_again(desk: Desk, open_page: 
     (name,) = desk.put(1)
     page.route("**/image", lambda route: route.abort())
     page.get_by_role("button", name="Look now").click()
-    expect(page.get_by_role("heading", name="This picture could not be loaded")).to_be_visible()
+    expect(page.get_by_role("heading", name="This picture cannot be shown here")).to_be_visible()
     page.unroute("**/image")
     page.get_by_role("button", name="Try again").click()
     shown(page, name)

@@ -14,7 +14,7 @@ __all__ = ["open_page"]
 
 pytestmark = pytest.mark.xdist_group("browser")
 
-BROKEN, SLOW = "This picture could not be loaded", "This picture takes long to load"
+BROKEN, SLOW = "This picture cannot be shown here", "This picture takes long to load"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 500
 
 
@@ -68,7 +68,7 @@ def test_it_can_be_downloaded_under_its_name(desk: Desk, open_page: Open) -> Non
     page = open_page()
     told(page, "shift 1/größe#1.tiff")
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download").click()
+        page.get_by_role("link", name="Download the file").click()
     assert download.value.suggested_filename == "größe#1.tiff"
     assert download.value.path().read_bytes() == tiff()
     told(page, "shift 1/größe#1.tiff")

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 
 from infra.page import built_page
-from local.program import ROOT, Declared, ProgramRun, Stack, run_program
+from local.deploy.program import ROOT, Declared, ProgramRun, Stack, run_program
 
 PROJECT = "test-factory"
 NUMBER = "123456789012"
@@ -104,7 +104,7 @@ def declare(stack: str = "test", *, root: Path = ROOT, **values: object) -> "Inv
 def copy_checkout(destination: Path) -> Path:
     """What deploys, as a fresh checkout elsewhere: other folder, other times."""
     ignore = shutil.ignore_patterns("__pycache__", "command", "node_modules", "dist")
-    for part in ("infra", "inspection", "functions", "webapp"):
+    for part in ("infra", "inspection", "imaging", "functions", "webapp"):
         shutil.copytree(ROOT / part, destination / part, ignore=ignore, copy_function=shutil.copy)
     # The built page comes along: building it anew is what `test_page.py` tests.
     page = built_page(ROOT)

@@ -53,6 +53,19 @@ def with_threshold(name: str, **changes: object) -> Plant:
     return plant
 
 
+def with_query(name: str, change: Callable[[str], str]) -> Plant:
+    """The same program with another query of one alert."""
+
+    def plant(program: Program) -> Program:
+        (alert,) = [resource for resource in program.resources if resource.name == name]
+        (condition,) = alert.inputs["conditions"]
+        query = change(condition["conditionPrometheusQueryLanguage"]["query"])
+        changes = {"conditionPrometheusQueryLanguage": {"query": query}}
+        return with_inputs(name, conditions=[_changed(condition, changes)])(program)
+
+    return plant
+
+
 def with_filter(name: str, change: Callable[[str], str]) -> Plant:
     """The same program with a sink that takes other lines."""
 
@@ -74,8 +87,47 @@ def with_one_more(like: str, kind: str | None = None, **inputs: object) -> Plant
 
     def plant(program: Program) -> Program:
         (found,) = [resource for resource in program.resources if resource.name == like]
-        more = replace(found, name="planted", type=kind or found.type, inputs=_changed(found.inputs, inputs))
+        more = replace(
+            found,
+            name="planted",
+            urn=f"{found.urn}-planted",
+            type=kind or found.type,
+            inputs=_changed(found.inputs, inputs),
+        )
         return replace(program, resources=[*program.resources, more])
+
+    return plant
+
+
+def waiting_only_for(name: str, *others: str) -> Plant:
+    """The same program with one resource that waits for these alone."""
+
+    def plant(program: Program) -> Program:
+        urns = {resource.name: resource.urn for resource in program.resources if resource.custom}
+        depends_on = tuple(urns[other] for other in others)
+        return replace(
+            program,
+            resources=[
+                replace(resource, depends_on=depends_on) if resource.name == name else resource
+                for resource in program.resources
+            ],
+        )
+
+    return plant
+
+
+def not_waited_for(name: str) -> Plant:
+    """The same program with one resource for which nothing waits."""
+
+    def plant(program: Program) -> Program:
+        (found,) = [resource for resource in program.resources if resource.name == name]
+        return replace(
+            program,
+            resources=[
+                replace(resource, depends_on=tuple(urn for urn in resource.depends_on if urn != found.urn))
+                for resource in program.resources
+            ],
+        )
 
     return plant
 
@@ -200,6 +252,28 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
         with_inputs("images-subscription", expirationPolicy=None),
         with_inputs("images-dead-letters-subscription", expirationPolicy={"ttl": "2678400s"}),
     ],
+    "no-event-before-its-receiver": [
+        waiting_only_for("buckets-inbound"),
+        waiting_only_for("buckets-inbound", "images-subscription", "predict-function"),
+        waiting_only_for("announcement-publisher", "images-topic"),
+        waiting_only_for("predict-publisher", "predictions-topic", "predict-account"),
+        waiting_only_for("images-dead-letters-publisher", "images-dead-letters-topic"),
+        waiting_only_for("announcement-notification", "announcement-publisher"),
+        waiting_only_for("announcement-notification", "buckets-inbound", "predict-image-reader"),
+        not_waited_for("move-function"),
+        not_waited_for("images-subscription"),
+        not_waited_for("predictions-dead-letters-subscription"),
+        not_waited_for("predict-invoker"),
+        not_waited_for("predict-publisher"),
+        not_waited_for("predict-model-user"),
+        not_waited_for("move-image-sorter"),
+        not_waited_for("push-signer"),
+        not_waited_for("images-forwarder"),
+        with_one_more("images-subscription"),
+        with_one_more("predict-publisher", topic="inspection-test-images-dead-letters"),
+        with_one_more("build-log-writer", role="roles/pubsub.publisher"),
+        with_inputs("announcement-notification", bucket="elsewhere"),
+    ],
     "every-topic-alarmed": [
         without("monitoring-images-dead-letters"),
         without("monitoring-predictions-waiting"),
@@ -220,6 +294,18 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
         with_inputs("monitoring-move-errors", combiner="AND_WITH_MATCHING_RESOURCE"),
         with_threshold("monitoring-move-errors", comparison="COMPARISON_LT"),
         with_threshold("monitoring-move-errors", thresholdValue=1_000_000),
+        without("monitoring-predict-overload"),
+        with_threshold("monitoring-predict-overload", thresholdValue=100),
+        with_threshold("monitoring-predict-overload", duration="86400s"),
+    ],
+    "every-wrong-folder-alarmed": [
+        without("monitoring-unclear"),
+        without("monitoring-rejected"),
+        with_inputs("monitoring-rejected", enabled=False),
+        with_query("monitoring-rejected", lambda query: query.replace(" > 0.1 ", " > 0.9 ")),
+        with_query("monitoring-rejected", lambda query: query.replace("[1h]", "[24h]")),
+        with_query("monitoring-rejected", lambda query: query.replace(" > ", " < ")),
+        with_query("monitoring-rejected", lambda query: f"{query} and on() vector(0)"),
     ],
     "somebody-is-told": [
         with_inputs("monitoring-unclear", notificationChannels=[]),

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from local.permissions import ROLES
-from local.program import Declared, Stack, run_program
+from local.deploy.program import Declared, Stack, run_program
+from local.google.permissions import PUBLISH, ROLES
 from tests.infra.google_stand_in import NUMBER, PROJECT, Google, declare
+from tests.infra.order import prerequisites
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,12 @@ MOST_FAILURES: Final = 100
 """How often a function may fail within `LONGEST_LOOK_SECONDS` before somebody is told."""
 LONGEST_LOOK_SECONDS: Final = 600
 """How long a figure may be collected, or stay too high, before an alert says so."""
+
+LONGEST_OVERLOAD_SECONDS: Final = 3_600
+"""How long all instances may be busy before an alert says so."""
+LARGEST_SHARE: Final = 0.5
+LONGEST_SHARE_HOURS: Final = 6
+"""A line on which more than every second image ends in the wrong folder is noticed within a shift."""
 
 PUBLIC: Final = {"allUsers", "allAuthenticatedUsers"}
 BASIC_ROLES: Final = {"roles/owner", "roles/editor", "roles/viewer"}
@@ -162,6 +169,7 @@ SERVICE: Final = "gcp:appengine/standardAppVersion:StandardAppVersion"
 BUCKET: Final = "gcp:storage/bucket:Bucket"
 TOPIC: Final = "gcp:pubsub/topic:Topic"
 SUBSCRIPTION: Final = "gcp:pubsub/subscription:Subscription"
+NOTIFICATION: Final = "gcp:storage/notification:Notification"
 ALERT: Final = "gcp:monitoring/alertPolicy:AlertPolicy"
 LABELLED: Final = {
     BUCKET: "labels",
@@ -359,6 +367,53 @@ def no_expiry(program: Program) -> Iterator[str]:
             yield f"{subscription.name} expires"
 
 
+def no_event_before_its_receiver(program: Program) -> Iterator[str]:
+    """Nothing is announced or published before what receives it exists and may work; a new image is announced at once."""
+    before = prerequisites(program.resources)
+    for publisher, topic in _publishers(program):
+        for subscription in program.of(SUBSCRIPTION):
+            reads = _last(subscription.inputs["topic"])
+            if topic in {None, reads} and subscription.urn not in before[publisher.urn]:
+                yield f"{publisher.name} lets messages be published before {subscription.name} exists"
+    buckets = {bucket.inputs["name"]: bucket for bucket in program.of(BUCKET)}
+    for notification in program.of(NOTIFICATION):
+        if (bucket := buckets.get(notification.inputs["bucket"])) is None:
+            yield f"{notification.name} is about {notification.inputs['bucket']}, which the program does not create"
+            continue
+        for receiver in _receivers(program, bucket):
+            if receiver.urn not in before[bucket.urn]:
+                yield f"{bucket.name} takes images before {receiver.name} exists"
+        if before[notification.urn] != before[bucket.urn] | {bucket.urn}:
+            yield f"{notification.name} does not follow {bucket.name} at once"
+
+
+def _publishers(program: Program) -> Iterator[tuple[Declared, str | None]]:
+    """What lets somebody publish, and to which topic; None is to all of them."""
+    for notification in program.of(NOTIFICATION):
+        yield notification, _last(notification.inputs["topic"])
+    for grant in program.of(*GRANTS):
+        if PUBLISH in ROLES.get(grant.inputs["role"], {PUBLISH}):  # a role that is not known may let anybody publish
+            yield grant, _last(grant.inputs["topic"]) if "topic" in grant.inputs else None
+
+
+def _receivers(program: Program, bucket: Declared) -> Iterator[Declared]:
+    """All that an image of this bucket needs on its way, but for grants on the bucket itself."""
+    working = {
+        *(_service_config(function).get("serviceAccountEmail") for function in program.of(FUNCTION)),
+        *(
+            (subscription.inputs.get("pushConfig") or {}).get("oidcToken", {}).get("serviceAccountEmail")
+            for subscription in program.of(SUBSCRIPTION)
+        ),
+        program.agents["storage"],
+        program.agents["pubsub"],
+    }
+    yield from program.of(FUNCTION, SUBSCRIPTION)
+    for grant in program.of(*GRANTS):
+        on_the_bucket = grant.inputs.get("bucket") == bucket.inputs["name"]
+        if grant.inputs["member"].removeprefix("serviceAccount:") in working and not on_the_bucket:
+            yield grant
+
+
 def every_topic_alarmed(program: Program) -> Iterator[str]:
     """A single dead letter, and a message that waits for more than an hour, wake somebody."""
     dead_letter_topics, alarms = _dead_letter_topics(program), list(_alarms(program))
@@ -375,21 +430,50 @@ def every_topic_alarmed(program: Program) -> Iterator[str]:
 
 
 def every_function_alarmed(program: Program) -> Iterator[str]:
-    """A function that fails wakes somebody."""
-    alarms = list(_alarms(program))
+    """A function that fails, or stays overloaded, wakes somebody."""
+    failures, overloads = list(_alarms(program)), list(_alarms(program, lasting=LONGEST_OVERLOAD_SECONDS))
     for function in program.of(FUNCTION):
-        watched = {
+        answers = {
             'resource.type = "cloud_run_revision"',
             f'resource.labels.service_name = "{function.inputs["name"]}"',
             'metric.type = "run.googleapis.com/request_count"',
-            'metric.labels.response_code_class = "5xx"',
         }
-        if not any(terms == watched and limit <= MOST_FAILURES for terms, limit in alarms):
+        failed = answers | {'metric.labels.response_code_class = "5xx"'}
+        if not any(terms == failed and limit <= MOST_FAILURES for terms, limit in failures):
             yield f"{function.name} has no alert on more than {MOST_FAILURES} failures"
+        refused = answers | {'metric.labels.response_code = "429"'}
+        if not any(terms == refused and limit <= 0 for terms, limit in overloads):
+            yield f"{function.name} has no alert on refusals for {LONGEST_OVERLOAD_SECONDS} seconds"
 
 
-def _alarms(program: Program) -> Iterator[tuple[set[str], float]]:
+def every_wrong_folder_alarmed(program: Program) -> Iterator[str]:
+    """A large share of unclear images, or of rejected ones, wakes somebody within hours."""
+    queries = [
+        query["query"]
+        for alert in program.of(ALERT)
+        if alert.inputs.get("enabled") is not False
+        for condition in alert.inputs["conditions"]
+        if (query := condition.get("conditionPrometheusQueryLanguage"))
+    ]
+    for folder in ("unclear", "rejected"):
+        shares = [re.fullmatch(_SHARE, query) for query in queries if f'folder="{folder}"' in query]
+        if not any(
+            share and float(share["limit"]) <= LARGEST_SHARE and int(share["hours"]) <= LONGEST_SHARE_HOURS
+            for share in shares
+        ):
+            yield f"nothing notices that most images are {folder}"
+
+
+_SHARE = (
+    r"sum\(increase\([\w:]+\{[^{}]*,folder=\"\w+\"\}\[(?P<hours>\d+)h\]\)\) / (?P<all>sum\(increase\([\w:]+\{[^{},]*\}\[\d+h\]\)\))"
+    r" > (?P<limit>[\d.]+) and (?P=all) >= \d+"
+)
+
+
+def _alarms(program: Program, *, lasting: int = 0) -> Iterator[tuple[set[str], float]]:
     """What the alerts watch, term by term, and the limit above which any one of them says so soon.
+
+    Soon is `LONGEST_LOOK_SECONDS`, or `lasting` where that is longer.
 
     An alert that is off, waits for a second condition, or looks for what is below its limit is not among them.
     """
@@ -399,7 +483,9 @@ def _alarms(program: Program) -> Iterator[tuple[set[str], float]]:
         for condition in alert.inputs["conditions"]:
             threshold: Mapping[str, Any] = condition.get("conditionThreshold") or {}
             looks = [look["alignmentPeriod"] for look in threshold.get("aggregations") or []]
-            soon = all(_seconds(look) <= LONGEST_LOOK_SECONDS for look in (threshold.get("duration", "0s"), *looks))
+            soon = all(_seconds(look) <= LONGEST_LOOK_SECONDS for look in looks) and _seconds(
+                threshold.get("duration", "0s")
+            ) <= max(LONGEST_LOOK_SECONDS, lasting)
             if threshold.get("comparison") == "COMPARISON_GT" and soon and not threshold.get("trigger"):
                 yield set(threshold["filter"].split(" AND ")), threshold.get("thresholdValue", 0)
 
@@ -494,8 +580,10 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "images-are-kept": Policy(rule=images_are_kept, production=True),
     "dead-letters-everywhere": Policy(rule=dead_letters_everywhere),
     "no-expiry": Policy(rule=no_expiry),
+    "no-event-before-its-receiver": Policy(rule=no_event_before_its_receiver),
     "every-topic-alarmed": Policy(rule=every_topic_alarmed),
     "every-function-alarmed": Policy(rule=every_function_alarmed),
+    "every-wrong-folder-alarmed": Policy(rule=every_wrong_folder_alarmed),
     "somebody-is-told": Policy(rule=somebody_is_told, production=True),
     "logs-are-kept": Policy(rule=logs_are_kept, production=True),
     "over-tls-only": Policy(rule=over_tls_only),
@@ -524,6 +612,11 @@ def _model_projects(program: Program) -> set[str]:
 
 def _service_config(resource: Declared) -> Mapping[str, Any]:
     return resource.inputs.get("serviceConfig") or {}
+
+
+def _last(path: str) -> str:
+    """A topic's name, which some inputs give with its path."""
+    return path.rpartition("/")[2]
 
 
 def _seconds(duration: str) -> int:

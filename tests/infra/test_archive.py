@@ -8,7 +8,7 @@ import pytest
 
 from infra.archive import Archive, ArchiveError, build_archive, build_default_archive, build_review_archive
 from infra.page import built_page
-from local.program import ROOT
+from local.deploy.program import ROOT
 from tests.infra.google_stand_in import copy_checkout
 
 
@@ -29,6 +29,8 @@ def test_a_zip_holds_the_function_at_its_root_and_the_vocabulary_beside_it(part:
     vocabulary = {f"inspection/{path.name}" for path in (ROOT / "inspection").glob("*.py")}
     assert {"main.py", "requirements.txt", "inspection/__init__.py", "inspection/message.py"} <= set(names)
     assert {name for name in names if name.startswith("inspection/")} == vocabulary
+    imaging = {f"imaging/{path.name}" for path in (ROOT / "imaging").glob("*.py")}
+    assert {name for name in names if name.startswith("imaging/")} == (imaging if part == "predict" else set())
     assert names == sorted(names, key=lambda name: name.split("/"))
 
 

@@ -1,11 +1,13 @@
 """Who is woken by what, what is shown, and how long logs are kept."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from infra.monitoring import promql_name
+from infra.monitoring import RUNBOOK, promql_name
+from local.deploy.program import ROOT
 from tests.infra.google_stand_in import PROJECT, REVIEWED, Inventory, declare, is_subset
 
 NAME = "inspection-test"
@@ -45,8 +47,36 @@ def test_each_path_and_each_function_has_its_alerts(line: Inventory):
         "predictions-waiting",
         "predict-errors",
         "move-errors",
+        "predict-overload",
+        "move-overload",
         "no-pictures",
         "unclear",
+        "rejected",
+    }
+
+
+@pytest.mark.parametrize("reviewed", [True, False])
+def test_the_runbook_has_a_heading_for_each_alert_and_each_alert_names_it(*, reviewed: bool):
+    alerts = declare(**(REVIEWED if reviewed else {}))
+    headings = set(re.findall(r"^## ([\w-]+)$", (ROOT / RUNBOOK).read_text(), re.MULTILINE))
+    assert headings == names(alerts)
+    for alert in alerts.of("monitoring/alertPolicy:AlertPolicy"):
+        text = alert.inputs["documentation"]["content"]
+        assert text.startswith("First: "), alert.name
+        assert text.endswith(f"`{RUNBOOK}#{alert.name.removeprefix('monitoring-')}`")
+
+
+@pytest.mark.parametrize("part", ["predict", "move"])
+def test_an_overload_that_lasts_wakes_somebody_before_messages_become_dead_letters(line: Inventory, part: str):
+    assert condition(line, f"monitoring-{part}-overload") == {
+        "filter": f'resource.type = "cloud_run_revision" AND resource.labels.service_name = "{NAME}-{part}"'
+        ' AND metric.type = "run.googleapis.com/request_count" AND metric.labels.response_code = "429"',
+        "comparison": "COMPARISON_GT",
+        "thresholdValue": 0,
+        "duration": "1800s",
+        "aggregations": [
+            {"alignmentPeriod": "600s", "perSeriesAligner": "ALIGN_DELTA", "crossSeriesReducer": "REDUCE_SUM"}
+        ],
     }
 
 
@@ -105,23 +135,32 @@ def test_silence_is_noticed_also_where_there_are_no_figures_at_all():
 def test_a_line_that_stands_still_wakes_nobody_if_so_configured():
     assert "no-pictures" not in names(declare(alertHoursWithoutPictures=0))
     assert "unclear" not in names(declare(alertUnclearShare=1))
+    assert "rejected" not in names(declare(alertRejectedShare=1))
 
 
-def test_the_share_of_unclear_pictures_is_of_those_that_were_moved(line: Inventory):
+@pytest.mark.parametrize(
+    ("folder", "key", "hours", "least"),
+    [("unclear", "alertUnclearShare", 6, 20), ("rejected", "alertRejectedShare", 1, 10)],
+)
+def test_a_folders_share_is_of_the_images_that_were_moved(
+    line: Inventory, folder: str, key: str, hours: int, least: int
+):
     metric = line.one("logging/metric:Metric", "monitoring-pictures").inputs
     assert metric["filter"].endswith(f'service_name = "{NAME}-move" AND jsonPayload.outcome = "moved"')
     assert metric["labelExtractors"] == {"folder": "EXTRACT(jsonPayload.folder)"}
     series = promql_name(metric["name"])
     assert series == "logging_googleapis_com:user_inspection_test_pictures"
-    query = condition(declare(alertUnclearShare=0.25), "monitoring-unclear")["query"]
+    values: dict[str, Any] = {key: 0.25}
+    query = condition(declare(**values), f"monitoring-{folder}")["query"]
     share, enough = query.split(" and ")
-    unclear, rest = share.split(" / ")
-    assert series in unclear
-    assert 'folder="unclear"' in unclear
+    there, rest = share.split(" / ")
+    assert series in there
+    assert f'folder="{folder}"' in there
+    assert f"[{hours}h]" in there
     every, limit = rest.split(" > ")
     assert "folder" not in every
     assert limit == "0.25"
-    assert enough == f"{every} >= 20"
+    assert enough == f"{every} >= {least}"
 
 
 def test_the_dashboard_is_the_same_text_each_time_and_shows_all_that_runs(line: Inventory):

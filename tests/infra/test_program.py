@@ -18,6 +18,7 @@ from tests.infra.google_stand_in import (
     declare,
     is_subset,
 )
+from tests.infra.order import stages_of_destruction
 
 NAME = "inspection-test"
 INBOUND, PREDICTED, SOURCES = (f"{PROJECT}-{NAME}-{part}" for part in ("inbound", "predicted", "sources"))
@@ -59,7 +60,7 @@ def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
         "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": 2,
         "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember": 2,
         "gcp:logging/metric:Metric": 1,
-        "gcp:monitoring/alertPolicy:AlertPolicy": 8,
+        "gcp:monitoring/alertPolicy:AlertPolicy": 11,
         "gcp:monitoring/dashboard:Dashboard": 1,
         "gcp:monitoring/notificationChannel:NotificationChannel": 1,
         "gcp:projects/iAMMember:IAMMember": 4,
@@ -108,7 +109,7 @@ KEY_INPUTS: list[tuple[str, str, dict[str, Any]]] = [
                 },
             },
             "retryPolicy": {"minimumBackoff": "10s", "maximumBackoff": "600s"},
-            "deadLetterPolicy": {"deadLetterTopic": topic("images-dead-letters"), "maxDeliveryAttempts": 20},
+            "deadLetterPolicy": {"deadLetterTopic": topic("images-dead-letters"), "maxDeliveryAttempts": 40},
         },
     ),
     (
@@ -287,8 +288,39 @@ def test_everything_waits_for_the_apis_and_the_notification_for_its_grant(line: 
     assert publisher.urn in line.one("storage/notification:Notification", "announcement-notification").depends_on
 
 
+def test_destroy_closes_the_door_first(line: Inventory):
+    stage = {name: number for number, names in enumerate(stages_of_destruction(line.resources)) for name in names}
+    assert stage["announcement-notification"] == 0
+    assert stage["buckets-inbound"] == 1
+    needed = ("images-subscription", "predict-function", "predictions-subscription", "move-function", "move-invoker")
+    assert [name for name in needed if stage[name] <= stage["buckets-inbound"]] == []
+    assert stage["images-subscription"] < stage["images-topic"]
+
+
+def test_a_stack_of_an_earlier_version_keeps_its_inbound_bucket_and_the_grants_on_it(line: Inventory):
+    moved = {resource.name: resource.former_parents for resource in line if resource.former_parents}
+    parents = {part.type.rpartition(":")[2]: part.urn for part in line if not part.custom}
+    assert moved == {
+        "buckets-inbound": (parents["Buckets"],),
+        "predict-image-reader": (parents["Predict"],),
+        "move-image-taker": (parents["Move"],),
+    }
+
+
 def test_a_function_is_built_only_when_its_builder_has_all_its_grants(line: Inventory):
     grants = {grant.urn for grant in line if grant.name.startswith("build-") and grant.type in BINDINGS}
     assert len(grants) == 4
     for function in line.of("cloudfunctionsv2/function:Function"):
         assert grants <= set(function.depends_on)
+
+
+def test_an_overload_of_three_hours_makes_no_dead_letter(line: Inventory):
+    for subscription in line.of("pubsub/subscription:Subscription"):
+        if policy := subscription.inputs.get("deadLetterPolicy"):
+            backoff = {key: int(value.removesuffix("s")) for key, value in subscription.inputs["retryPolicy"].items()}
+            # https://cloud.google.com/pubsub/docs/handling-failures#exponential_backoff
+            pauses = [
+                min(backoff["minimumBackoff"] * 2**number, backoff["maximumBackoff"])
+                for number in range(int(policy["maxDeliveryAttempts"]) - 1)
+            ]
+            assert sum(pauses) > 1.5 * 3 * 3600, subscription.name

@@ -15,20 +15,20 @@ import pytest
 import yaml
 from google.cloud import storage
 
-import automl.stack_model
+import automl.stack.model
 import infra.settings
-import local.program
-from automl.stack_config import StackConfigError
+import local.deploy.program
+from automl.stack.config import StackConfigError
 from inspection import message
-from tests.proof import fuzz_pictures as pictures
-from tests.proof import fuzz_review as fuzz_review_module
-from tests.proof import fuzz_settings as fuzz_settings_module
-from tests.proof.fuzz import table
-from tests.proof.fuzz_functions import fuzz_functions, fuzz_whole_path
-from tests.proof.fuzz_mutations import NASTY, Fuzzed, as_json, mutated, mutated_bytes
-from tests.proof.fuzz_review import fuzz_review
-from tests.proof.fuzz_settings import ROOT, fuzz_settings
-from tests.proof.fuzz_stack_files import fuzz_stack_files
+from proof import fuzz_pictures as pictures
+from proof import fuzz_review as fuzz_review_module
+from proof import fuzz_settings as fuzz_settings_module
+from proof.fuzz import table
+from proof.fuzz_functions import fuzz_functions, fuzz_whole_path
+from proof.fuzz_mutations import NASTY, Fuzzed, as_json, mutated, mutated_bytes
+from proof.fuzz_review import fuzz_review
+from proof.fuzz_settings import ROOT, fuzz_settings
+from proof.fuzz_stack_files import fuzz_stack_files
 from webapp.picture import PictureId
 
 SEED = 7
@@ -130,6 +130,7 @@ def test_a_picture_that_ends_or_stops_the_process_is_found_and_the_next_are_trie
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pictures, "SECONDS_FOR_ONE", 5.0)
+    monkeypatch.setattr(pictures, "CPU_SECONDS_FOR_ONE", 1.0)
     [fuzzed] = pictures.fuzz_pictures(0, SEED, formats=(pictures.PLANTED,))
     assert fuzzed.findings == {
         "the process ended": 1,
@@ -137,9 +138,10 @@ def test_a_picture_that_ends_or_stops_the_process_is_found_and_the_next_are_trie
         "unexpected MemoryError": 1,
         "unexpected KeyError": 1,
         "a reason that is none, or too long": 1,
+        "took too much CPU time": 1,
     }
-    assert fuzzed.outcomes["prepared"] == 2, "the first and the last"
-    assert fuzzed.count == 7
+    assert fuzzed.outcomes["prepared"] == 3, "the first, the last, and the one that took long"
+    assert fuzzed.count == 8
 
 
 def test_a_setting_that_crashes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +163,8 @@ def test_a_stack_file_that_is_read_or_written_wrongly_is_found(monkeypatch: pyte
             text.write(model_id)
         raise StackConfigError("refused")
 
-    monkeypatch.setattr(local.program, "_load_yaml", left_open)
-    monkeypatch.setattr(automl.stack_model, "write_model_id", append)
+    monkeypatch.setattr(local.deploy.program, "_load_yaml", left_open)
+    monkeypatch.setattr(automl.stack.model, "write_model_id", append)
     readers, commands = fuzz_stack_files(40, SEED)
     assert {"unexpected ParserError", "unexpected ScannerError"} & readers.findings.keys()
     assert commands.findings.keys() == {"refused, and written all the same"}
@@ -203,7 +205,7 @@ def test_a_request_that_hangs_in_another_thread_is_found(monkeypatch: pytest.Mon
 
 def test_a_hang_that_nothing_interrupts_ends_the_process_and_shows_where() -> None:
     hanging = (
-        "from tests.proof import fuzz_mutations as m; m.SECONDS_MORE = 0.5; "
+        "from proof import fuzz_mutations as m; m.SECONDS_MORE = 0.5; "
         "m.Fuzzed(target='door').one('it', lambda: sum(range(10**15)), limit=0.1)"
     )
     ended = subprocess.run([sys.executable, "-c", hanging], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inspection import layout
-from local.gate import ApiError
+from local.google.gate import ApiError
 from tests.webapp.review_line import ANNA, Line, WatchedGate, fail
 from webapp.guard import Guard
 from webapp.picture_store import entries_to_leave_out

@@ -182,15 +182,15 @@ function Situation({
         <h2>{UNSEEN[held.image]}</h2>
         <p>{held.picture.name}</p>
         <p>
-          {held.image === "broken" && "The browser may not know its format, or the connection failed. "}
-          You can decide on it all the same, after you have downloaded it for instance.
+          {held.image === "broken" && "The browser does not show its format, or it did not load. "}
+          You can decide as usual, and look at the file in another program.
         </p>
         <div>
           <button type="button" onClick={() => onRetry(held.key)}>
             Try again
           </button>
           <a className="button" href={`${held.picture.image_url}?download=true`} download>
-            Download
+            Download the file
           </a>
           <button type="button" onClick={onSkip}>
             Skip it <kbd>S</kbd>

@@ -77,7 +77,7 @@ test("a picture that cannot be loaded, or not soon, can be decided once the revi
     expect(outbox(review.decide(look(state), "ok"))).toEqual(["decide a"]);
     expect(outbox(review.skip(look(state)))).toEqual(["skip a"]);
   }
-  expect(broken.spoken).toBe("This picture could not be loaded. You can decide on it all the same.");
+  expect(broken.spoken).toBe("This picture cannot be shown here. You can decide on it all the same.");
 });
 
 test("a picture that comes late is decided on only when it is on the screen", () => {

@@ -195,7 +195,7 @@ export const slow = (state: State, key: string): State =>
   state.queue.some((held) => held.key === key && held.image === "loading") ? image(state, key, "slow") : state;
 
 export const UNSEEN = {
-  broken: "This picture could not be loaded",
+  broken: "This picture cannot be shown here",
   slow: "This picture takes long to load",
 };
 

@@ -43,7 +43,7 @@ class Server {
         if (!this.waiting.includes(id)) return { problem: UNKNOWN };
         this.waiting = this.waiting.filter((each) => each !== id);
         this.decided[id] = label;
-        return { ok: { id, label, decided_at: "", undo: `undo-${id}`, waiting: this.#waiting() } };
+        return { ok: { id, label, decided_at: "", undo: `undo-${id}`, waiting: this.#waiting(), passed_over: 0 } };
       }),
     skip: (_page: string, { id }: Picture) => this.#answer(`skip ${id}`, () => ({ ok: undefined })),
     undo: (_page: string, undo: string) =>
