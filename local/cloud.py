@@ -134,7 +134,7 @@ class LocalCloud:
         found = models.find(model_name)
         if found is None or not found.deployed:
             say(
-                f"modelId {model_name} is not deployed here, so that every picture becomes a dead letter, as at Google; "
+                f"modelId {model_name} is not deployed here, so that every image becomes a dead letter, as at Google; "
                 f"{SAMPLE_MODEL} is the sample model"
             )
         runner = ArchiveRunner(
