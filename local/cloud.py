@@ -51,6 +51,9 @@ CACHE = Path(".local/cache")
 """What is worth keeping from one start to the next: installed packages and the trained model."""
 
 STATE_FILE = "state.json"
+SAMPLE_MODEL = "ICN1234567890"
+"""The `modelId` of the model that is there from the start; another one must have been trained and deployed here."""
+
 LOCK_SUFFIX = ".lock"
 """Of the file beside a cloud's home that a running one holds locked."""
 PUBLISH_SECONDS = 10
@@ -139,7 +142,8 @@ class LocalCloud:
             training = pool.submit(_model, say)
             emulator.wait()
             models = ModelRegistry()
-            models.register(RegisteredModel(name=model_name, model=training.result(), display_name="castings"))
+            sample = parse_model_id(SAMPLE_MODEL, project=self.project).name
+            models.register(RegisteredModel(name=sample, model=training.result(), display_name="castings"))
 
         channel = grpc.insecure_channel(emulator.address)
         self._stack.callback(channel.close)
@@ -149,6 +153,12 @@ class LocalCloud:
 
         say("Cloud Storage and the models")
         front = self._front = self._serve(models, publisher)
+        found = models.find(model_name)
+        if found is None or not found.deployed:
+            say(
+                f"modelId {model_name} is not deployed here, so that every image becomes a dead letter, as at Google; "
+                f"{SAMPLE_MODEL} is the sample model"
+            )
         runner = ArchiveRunner(
             home=self._home,
             environments=CACHE / "packages",
@@ -323,7 +333,13 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         self._stack.callback(store.close)
         self._gate = PermissionGate(self.permissions, self._gate, exists=store.exists)
         front = Front(self._gate, self.permissions, pubsub_agent=PUBSUB_AGENT)
-        buckets = storage_app(store, gate=self._gate, publish=publish, signers=self._signers)
+        buckets = storage_app(
+            store,
+            gate=self._gate,
+            publish=publish,
+            signers=self._signers,
+            policies=lambda bucket: self.permissions.on("bucket", bucket),
+        )
         workshop = Workshop(lambda uri: read_object(store, uri), models, folder=self._trained)
         self._stack.callback(workshop.stop)
         models_routes = [*prediction_routes(models, gate=self._gate), *model_routes(workshop, gate=self._gate)]

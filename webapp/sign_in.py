@@ -1,5 +1,6 @@
 """Who asks: the e-mail address of whoever sends a request, from a source that cannot be forged."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -30,6 +31,8 @@ _KEYS_USABLE_SECONDS = 24 * 3600
 _ASKED_AGAIN_SECONDS = 60
 """A token with an unknown key makes the app ask for the keys again, but no more often than this."""
 _ASKED_AGAIN_AFTER_FAILURE_SECONDS = 30
+
+_THIS_MACHINE = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?", re.IGNORECASE)
 
 _log = structured_logger("review.sign_in")
 
@@ -176,14 +179,30 @@ class AppEngineLogin:
 
 
 class Development:
-    """One fixed reviewer, for a laptop. The settings refuse this mode where the app is deployed."""
+    """One fixed reviewer, for a laptop. The settings refuse this mode where the app is deployed.
+
+    Whoever asks is the reviewer, so a page of another site must not ask: by DNS rebinding it could make its own name mean
+    this machine, but the browser still says that name in `Host` and `Origin`. (The port in `Host` is the one that the
+    browser connected to, or that of `npm run dev` in front.)
+    """
 
     def __init__(self, reviewer: str) -> None:
         self._reviewer = reviewer
 
-    def email(self, headers: Mapping[str, str]) -> str:  # noqa: ARG002  # whoever asks
+    def email(self, headers: Mapping[str, str]) -> str:
         """The reviewer that the settings name."""
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not _THIS_MACHINE.fullmatch(host):
+            raise _other_site(f"Host is {host!r}, not localhost or 127.0.0.1 as in development")
+        if origin is not None and origin.lower() != f"http://{host.lower()}":
+            raise _other_site(f"Origin is {origin!r}, not this app")
         return self._reviewer
+
+
+def _other_site(reason: str) -> ProblemError:
+    _log.warning("refused: %s", reason)
+    message = f"This request does not come from this machine: {reason}."
+    return ProblemError(HTTPStatus.FORBIDDEN, api.Problem(code="other_site", message=message))
 
 
 def _not_signed_in(reason: str) -> ProblemError:

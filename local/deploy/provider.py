@@ -76,6 +76,11 @@ NOT_RUN = {
     "time:index/sleep:Sleep": "the cloud needs a moment",
 }
 
+# Of a bucket's arguments, those that count here; `forceDestroy` is for its end, which here is the cloud's.
+_BUCKET_INPUTS = {
+    "forceDestroy", "labels", "location", "name", "publicAccessPrevention", "softDeletePolicy", "uniformBucketLevelAccess",
+}  # fmt: skip
+
 # Type of the resource -> what the role is granted on, and the input that names it.
 _BINDINGS = {
     "gcp:projects/iAMMember:IAMMember": ("project", "project"),
@@ -103,7 +108,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         runner: Runner,
         permissions: Permissions,
         front: Front,
-        before_build: Callable[[str], None],
+        before_build: Callable[[str], None] = lambda _: None,
     ) -> None:
         """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`."""
         self._project = project
@@ -214,7 +219,17 @@ class LocalProvider(pulumi.runtime.Mocks):
         return path, {"email": email, "member": f"serviceAccount:{email}", "name": path}
 
     def _bucket(self, inputs: Inputs) -> tuple[str, Outputs]:
+        if others := sorted(inputs.keys() - _BUCKET_INPUTS):
+            message = f"the bucket {inputs['name']!r} declares {', '.join(others)}, which the local cloud does not do"
+            raise UnknownResourceError(message)
         bucket = self._storage.bucket(inputs["name"])
+        bucket.labels = inputs.get("labels") or {}
+        access = bucket.iam_configuration
+        access.uniform_bucket_level_access_enabled = bool(inputs.get("uniformBucketLevelAccess"))
+        access.public_access_prevention = inputs.get("publicAccessPrevention") or "inherited"
+        if (kept := inputs.get("softDeletePolicy")) is not None:
+            # Refused by the storage unless it is 0.
+            bucket.soft_delete_policy.retention_duration_seconds = int(kept["retentionDurationSeconds"])
         self._storage.create_bucket(bucket, location=inputs["location"])
         return inputs["name"], {"url": f"gs://{inputs['name']}"}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local.deploy.processes import CannotStartError, Guarded, free_port, wait_for_port
+from local.google import hosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +59,9 @@ class ArchiveRunner:
         """Start a gen 2 function as Google's buildpack does; returns the port that it listens on."""
         folder = self._unpack(name, archive)
         environment = self._install(folder)
-        # The port is read from PORT, as in the cloud.
-        framework = str(environment / "bin" / "functions-framework")
-        command = [framework, f"--target={entry_point}", "--source=main.py", "--host=127.0.0.1"]
+        # The port is read from PORT, as in the cloud. What is in front of it is ours; -P keeps this package off its path.
+        framework = [str(environment / "bin" / "python"), "-P", hosts.__file__]
+        command = [*framework, f"--target={entry_point}", "--source=main.py", "--host=127.0.0.1"]
         identity, variables = service["serviceAccountEmail"], service["environmentVariables"]
         return self._start(name, command, folder, environment, identity, variables)
 

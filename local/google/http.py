@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.google.gate import NoAnswerError
+from local.google.hosts import OwnHostOnly
 
 HOST: Final = "127.0.0.1"
 _GRACE_SECONDS = 5
@@ -83,7 +84,7 @@ class RunningServer:
 
 
 def serve(app: ASGIApp, port: int = 0) -> RunningServer:
-    """Run `app` on this machine only; port 0 takes any free one.
+    """Run `app` on this machine only, for requests that name this machine; port 0 takes any free one.
 
     Raises:
         OSError: the port is taken; the message names it.
@@ -96,7 +97,7 @@ def serve(app: ASGIApp, port: int = 0) -> RunningServer:
     # Inherited by each connection; without it an answer of two packets waits 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
-        _HangingUp(app),
+        OwnHostOnly(_HangingUp(app)),
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,

@@ -54,12 +54,16 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
             "storage.objects.create",
         }
     ),
-    # Less those for folders and multipart uploads, which this storage does not have.
+    # Less those for folders, which this storage does not have.
     "roles/storage.objectUser": frozenset(
         {
             "orgpolicy.policy.get",
             "resourcemanager.projects.get",
             "resourcemanager.projects.list",
+            "storage.multipartUploads.abort",
+            "storage.multipartUploads.create",
+            "storage.multipartUploads.list",
+            "storage.multipartUploads.listParts",
             "storage.objects.create",
             "storage.objects.delete",
             "storage.objects.get",
@@ -184,6 +188,10 @@ class Permissions:
         with self._lock:
             return list(self._bindings)
 
+    def on(self, kind: str, resource: str) -> list[Binding]:
+        """What is granted now on this very resource."""
+        return [binding for binding in self.bindings if (binding.kind, binding.resource) == (kind, resource)]
+
     def grant(self, binding: Binding) -> None:
         """One more binding.
 
@@ -302,6 +310,8 @@ def needs(call: Call, exists: Callable[[str, str], bool]) -> list[Need]:
         return [Need(permission=_ON_OBJECT[call.method], resource=at)]
     if call.method == "storage.objects.insert":
         return _writing(call, call.bucket, call.object, exists)
+    if call.method == "storage.multipartUploads.create":
+        return [Need(permission=call.method, resource=at), *_writing(call, call.bucket, call.object, exists)]
     if call.destination_bucket is None or call.destination_object is None:
         return [Need(permission=call.method, resource=at)]
     writing = _writing(call, call.destination_bucket, call.destination_object, exists)

@@ -124,4 +124,6 @@ def test_the_deployed_app_is_made_from_the_environment(monkeypatch: pytest.Monke
     with TestClient(main.app_for(DEVELOPMENT), base_url="http://127.0.0.1:8080") as client:
         assert client.get("/health").status_code == 204
         answer = client.get("/api/session")
+        rebound = [client.get(path, headers={"Host": "evil.example:8080"}) for path in ("/", "/api/session")]
     assert (answer.status_code, answer.json()["reviewer"]) == (200, "anna@example.com")
+    assert [(refused.status_code, refused.json()["code"]) for refused in rebound] == [(403, "other_site")] * 2

@@ -292,5 +292,28 @@ def test_app_engine_s_login() -> None:
             AppEngineLogin().email(headers)
 
 
-def test_the_development_identity_is_the_configured_one() -> None:
-    assert Development(ANNA).email({}) == ANNA
+OWN = ["127.0.0.1:8080", "localhost:5173", "LOCALHOST:8080", "[::1]:8080", "localhost"]
+
+
+@pytest.mark.parametrize("host", OWN)
+def test_the_development_identity_is_the_configured_one(host: str) -> None:
+    assert Development(ANNA).email({"host": host}) == ANNA
+    assert Development(ANNA).email({"host": host, "origin": f"http://{host}"}) == ANNA
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"host": "evil.example:8080"},
+        {"host": "localhost.evil.example:8080"},
+        {"host": "127.0.0.1@evil.example"},
+        {"host": "localhost:8080", "origin": "http://evil.example:8080"},
+        {"host": "localhost:8080", "origin": "http://localhost:9090"},
+        {"host": "localhost:8080", "origin": "null"},
+    ],
+)
+def test_a_page_of_another_site_is_not_the_development_reviewer(headers: dict[str, str]) -> None:
+    with pytest.raises(ProblemError) as refused:
+        Development(ANNA).email(headers)
+    assert (refused.value.status, refused.value.problem.code) == (403, "other_site")

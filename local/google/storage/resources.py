@@ -28,8 +28,10 @@ def etag(*versions: int) -> str:
 
 def bucket_resource(bucket: Bucket, base: str) -> Resource:
     """https://cloud.google.com/storage/docs/json_api/v1/buckets#resource."""
+    # https://cloud.google.com/storage/docs/locations
+    several = str(bucket.fields["location"]).upper() in {"ASIA", "EU", "US"}
     return {
-        "locationType": "region",
+        **({"locationType": "multi-region", "rpo": "DEFAULT"} if several else {"locationType": "region"}),
         "storageClass": "STANDARD",
         **bucket.fields,
         "kind": "storage#bucket",

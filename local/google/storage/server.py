@@ -31,8 +31,9 @@ from local.google.identity import NOBODY, IdentityMiddleware, base_url, identity
 from local.google.storage import resources
 from local.google.storage.glob import matcher
 from local.google.storage.multipart import MultipartReader
+from local.google.storage.policy import Policies, policy_resource
 from local.google.storage.resources import Resource
-from local.google.storage.signing import SignedUrlError, Signers, signer_of_url
+from local.google.storage.signing import Signers, XmlError, signer_of_url
 from local.google.storage.store import (
     ALWAYS,
     MAX_PAGE,
@@ -47,9 +48,19 @@ from local.google.storage.store import (
     StorageError,
     StoredObject,
     check_name,
+    condition_not_met,
     invalid,
     no_notification,
 )
+from local.google.storage.supported import (
+    ROUTES,
+    bucket_fields,
+    check_custom_time,
+    check_object_fields,
+    check_parameters,
+    unsupported,
+)
+from local.google.storage.uploads_multipart import MultipartUploads
 
 Publish = Callable[[str, bytes, dict[str, str]], None]
 """`publish(topic, data, attributes)` with `topic` as `projects/P/topics/T`; returns when Pub/Sub has the message."""
@@ -58,7 +69,9 @@ _BLOCK = 1 << 20
 _RESUMABLE_QUANTUM = 256 * 1024
 _TOPIC = re.compile(r"(?://pubsub\.googleapis\.com/)?(?P<topic>projects/[^/]+/topics/[^/]+)")
 _EVENTS = {"OBJECT_FINALIZE", "OBJECT_METADATA_UPDATE", "OBJECT_DELETE", "OBJECT_ARCHIVE"}
-_UNSUPPORTED = ("softDeleted", "filter", "userProject")
+_UNSUPPORTED = ("filter",)
+_BUCKETS = "/storage/v1/b"
+_METHODS = ["DELETE", "GET", "PATCH", "POST", "PUT"]
 _DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 _log = logging.getLogger(__name__)
@@ -72,6 +85,7 @@ def storage_app(
     signers: Signers | None = None,
     rewrite_calls: Callable[[], int] = lambda: 1,
     names_for_a_page: Callable[[], int | None] = lambda: None,
+    policies: Policies = lambda _bucket: (),
 ) -> Starlette:
     """The application that answers for `store`.
 
@@ -79,18 +93,22 @@ def storage_app(
     `signers` are the service accounts whose signed URLs are good. Without `publish`, notifications go nowhere. A rewrite takes
     `rewrite_calls` calls; Google's takes several where a large object goes to another location. A listing with `matchGlob`
     looks at `names_for_a_page` names for each page, at all with None; Google does not say at how many it looks.
+    `policies(bucket)` are the bindings on a bucket.
     """
-    api = _StorageApi(store, gate or RequestLog(), publish, signers or Signers(), rewrite_calls, names_for_a_page)
+    api = _StorageApi(
+        store, gate or RequestLog(), publish, signers or Signers(), rewrite_calls, names_for_a_page, policies
+    )
     bucket, item = "/storage/v1/b/{bucket}", "/storage/v1/b/{bucket}/o/{object}"
     destination = "/b/{destination_bucket}/o/{destination_object}"
     routes = [
-        _route("GET", "/storage/v1/b", api.list_buckets),
-        _route("POST", "/storage/v1/b", api.insert_bucket),
+        _route("GET", _BUCKETS, api.list_buckets),
+        _route("POST", _BUCKETS, api.insert_bucket),
         _route("GET", bucket, api.get_bucket),
         _route("PATCH", bucket, api.patch_bucket),
         _route("PUT", bucket, api.update_bucket),
         _route("DELETE", bucket, api.delete_bucket),
         _route("GET", bucket + "/storageLayout", api.storage_layout),
+        _route("GET", bucket + "/iam", api.get_iam_policy),
         _route("GET", bucket + "/notificationConfigs", api.list_notifications),
         _route("POST", bucket + "/notificationConfigs", api.insert_notification),
         _route("GET", bucket + "/notificationConfigs/{notification}", api.get_notification),
@@ -115,7 +133,15 @@ def storage_app(
             )
         ),
         _route("POST", "/v1/projects/-/serviceAccounts/{account}", api.sign_blob),
-        _route("GET", "/{bucket}/{object:path}", api.signed_download),
+        *(Route(f"/storage/v1{path}", _refusing(feature), methods=_METHODS) for path, feature in ROUTES.items()),
+        Route("/batch/{rest:path}", _refusing("batch requests"), methods=_METHODS),
+        # No bucket has one of these names: what is not found is no object.
+        *(
+            Route(f"/{name}/{{rest:path}}", _answer_unknown_route, methods=_METHODS)
+            for name in ("storage", "upload", "download", "resumable", "v1", "v2")
+        ),
+        Route("/{bucket}/{object:path}", api.xml_get, methods=["GET"]),
+        Route("/{bucket}/{object:path}", api.xml_write, methods=["DELETE", "POST", "PUT"]),
     ]
     app = Starlette(
         routes=routes,
@@ -187,6 +213,18 @@ class _Ask:
             metageneration_not_match=not_match,
         )
 
+    def check_etag(self, etag: str) -> None:
+        """Hold a request that only reads to its `If-Match` and `If-None-Match`.
+
+        Raises:
+            StorageError: 412 or 304.
+        """
+        match, not_match = (_etags(self.request.headers.get(name)) for name in ("if-match", "if-none-match"))
+        if match is not None and not match & {etag, "*"}:
+            raise condition_not_met()
+        if not_match is not None and not_match & {etag, "*"}:
+            raise StorageError(304, "notModified", "Not Modified")
+
     def json(self) -> Fields:
         """The body; empty if there is none."""
         try:
@@ -232,6 +270,7 @@ class _Target:
         if not isinstance(name, str):
             raise invalid(f"The object's name must be text, not {name!r}")
         check_name(name)
+        check_object_fields(resource)
         fields = {key: resource[key] for key in WRITABLE_FIELDS if key in resource}
         fields["contentType"] = fields.get("contentType") or content_type or _DEFAULT_CONTENT_TYPE
         if encoding := ask.query("contentEncoding"):
@@ -266,6 +305,7 @@ class _StorageApi:
         signers: Signers,
         rewrite_calls: Callable[[], int],
         names_for_a_page: Callable[[], int | None],
+        policies: Policies,
     ) -> None:
         self._store = store
         self._gate = gate
@@ -273,6 +313,8 @@ class _StorageApi:
         self._signers = signers
         self._rewrite_calls = rewrite_calls
         self._names_for_a_page = names_for_a_page
+        self._policies = policies
+        self._multipart = MultipartUploads(store, gate, self._insert_parts)
         # Like Google's, an upload that is never finished stays; here until the server stops.
         self._uploads: dict[str, _Upload] = {}
 
@@ -337,22 +379,23 @@ class _StorageApi:
         if not isinstance(name, str):
             raise StorageError(400, "required", "Required: the bucket's name")
         with self._passing(ask.call("storage.buckets.create", bucket=name)):
-            bucket = self._store.create_bucket(name, _bucket_fields(fields))
+            bucket = self._store.create_bucket(name, bucket_fields(fields))
         return ask.answer(resources.bucket_resource(bucket, ask.base))
 
     def get_bucket(self, ask: _Ask) -> Response:
         name = ask.name("bucket")
         with self._passing(ask.call("storage.buckets.get", bucket=name)):
             bucket = self._store.bucket(name, ask.preconditions())
+            ask.check_etag(resources.etag(bucket.metageneration))
         return ask.answer(resources.bucket_resource(bucket, ask.base))
 
     def patch_bucket(self, ask: _Ask) -> Response:
         patch = ask.json()
-        return self._update_bucket(ask, lambda fields: _bucket_fields(_merge_patch(fields, patch)))
+        return self._update_bucket(ask, lambda fields: bucket_fields(_merge_patch(fields, patch)))
 
     def update_bucket(self, ask: _Ask) -> Response:
         new = ask.json()
-        return self._update_bucket(ask, lambda fields: _bucket_fields({"location": fields["location"]} | new))
+        return self._update_bucket(ask, lambda fields: bucket_fields({"location": fields["location"]} | new))
 
     def _update_bucket(self, ask: _Ask, change: Callable[[Fields], Fields]) -> Response:
         name = ask.name("bucket")
@@ -379,6 +422,14 @@ class _StorageApi:
                 "hierarchicalNamespace": {"enabled": False},
             }
         )
+
+    def get_iam_policy(self, ask: _Ask) -> Response:
+        """https://cloud.google.com/storage/docs/json_api/v1/buckets/getIamPolicy."""
+        name = ask.name("bucket")
+        version = ask.number("optionsRequestedPolicyVersion") or 1
+        with self._passing(ask.call("storage.buckets.getIamPolicy", bucket=name)):
+            self._store.bucket(name)
+        return ask.answer(policy_resource(name, self._policies(name), version=version))
 
     # Notification configs
 
@@ -416,7 +467,7 @@ class _StorageApi:
         bucket = ask.name("bucket")
         for parameter in _UNSUPPORTED:
             if ask.query(parameter) not in {None, "", "false", "False"}:
-                raise invalid(f"The local Cloud Storage does not know the parameter {parameter} of a listing.")
+                raise unsupported(f"{parameter} in a listing", f"the parameter {parameter}")
         delimiter = ask.query("delimiter") or ""
         glob = ask.query("matchGlob")
         if glob and delimiter not in {"", "/"}:
@@ -451,21 +502,30 @@ class _StorageApi:
             stored = self._store.get(
                 bucket, name, generation=ask.number("generation"), preconditions=ask.preconditions()
             )
+            ask.check_etag(resources.etag(stored.generation, stored.metageneration))
         return ask.answer_object(stored)
 
     def patch_object(self, ask: _Ask) -> Response:
         patch = ask.json()
+        check_object_fields(patch)
         return self._update_object(ask, lambda fields: _merge_patch(fields, patch))
 
     def update_object(self, ask: _Ask) -> Response:
         new = ask.json()
+        check_object_fields(new)
         return self._update_object(ask, lambda _: new)
 
     def _update_object(self, ask: _Ask, change: Callable[[Fields], Fields]) -> Response:
         bucket, name = ask.name("bucket"), ask.name("object")
+
+        def checked(fields: Fields) -> Fields:
+            changed = change(fields)
+            check_custom_time(fields, changed)
+            return changed
+
         with self._passing(ask.call("storage.objects.update", bucket=bucket, object=name)):
             changed = self._store.update(
-                bucket, name, change, generation=ask.number("generation"), preconditions=ask.preconditions()
+                bucket, name, checked, generation=ask.number("generation"), preconditions=ask.preconditions()
             )
             stored = self._changed(ask, changed)
         return ask.answer_object(stored)
@@ -507,6 +567,7 @@ class _StorageApi:
         source = ask.name("bucket"), ask.name("object")
         destination = ask.name("destination_bucket"), ask.name("destination_object")
         body = ask.json()
+        check_object_fields(body)
         # The Python client always sends the new object's name; only what can be set counts as metadata.
         fields = body if any(key in body for key in WRITABLE_FIELDS) else None
         with self._passing(self._copy_call(ask, method)):
@@ -552,6 +613,7 @@ class _StorageApi:
             sources = [_compose_source(source) for source in body["sourceObjects"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise StorageError(400, "required", "Required: sourceObjects, each with a name") from error
+        check_object_fields(body.get("destination") or {})
         with self._passing(ask.call("storage.objects.compose", bucket=bucket, object=name)):
             changed = self._store.compose(bucket, sources, name, body.get("destination") or {}, ask.preconditions())
             stored = self._changed(ask, changed)
@@ -579,6 +641,7 @@ class _StorageApi:
             preconditions=ask.preconditions(),
         )
         try:
+            ask.check_etag(resources.etag(stored.generation, stored.metageneration))
             self._gate.leave(call)
         except BaseException:
             file.close()
@@ -587,8 +650,20 @@ class _StorageApi:
             stored, file, ask.request.headers.get("range"), _media_headers(stored) | (overrides or {})
         )
 
-    def signed_download(self, ask: _Ask) -> Response:
-        """The download of the XML API, which here needs a signed URL."""
+    async def xml_write(self, request: Request) -> Response:
+        """Of the XML API, multipart uploads alone."""
+        try:
+            return await self._multipart.answer(request)
+        except ApiError as error:
+            return _xml_refusal(error)
+
+    async def xml_get(self, request: Request) -> Response:
+        """Of the XML API, the parts of an upload, and a download by signed URL."""
+        if "uploadId" in request.query_params:
+            return await self.xml_write(request)
+        return await run_in_threadpool(self._signed_download, _Ask(request=request))
+
+    def _signed_download(self, ask: _Ask) -> Response:
         request = ask.request
         query = request.query_params.multi_items()
         bucket, name = ask.name("bucket"), ask.name("object")
@@ -596,10 +671,8 @@ class _StorageApi:
             signer = signer_of_url(self._signers, request.method, request.scope["path"], query, request.headers)
             call = Call(identity=signer, method="storage.objects.get", bucket=bucket, object=name)
             return self._download(ask, call, _response_overrides(request))
-        except SignedUrlError as error:
-            return _xml_error(error.status, error.reason, error.message, error.details)
         except ApiError as error:
-            return _xml_error(error.status, _XML_CODES.get(error.status, "InvalidArgument"), error.message, {})
+            return _xml_refusal(error)
 
     # Uploads
 
@@ -607,6 +680,10 @@ class _StorageApi:
         """Insert an object: the whole content in this request, or the beginning of a resumable upload."""
         ask = _Ask(request=request)
         kind = ask.query("uploadType")
+        if ask.query("upload_id"):
+            # Chunks may come by POST as well as by PUT.
+            return await self.resume_upload(request)
+        check_parameters(request.query_params, request.headers)
         if kind == "resumable":
             return await run_in_threadpool(self._begin_upload, _Ask(request=request, body=await request.body()))
         if kind not in {"media", "multipart"}:
@@ -642,6 +719,9 @@ class _StorageApi:
         return self._changed(
             ask, self._store.insert(target.bucket, target.name, content, target.fields, target.preconditions)
         )
+
+    def _insert_parts(self, request: Request, bucket: str, name: str, content: Content, fields: Fields) -> StoredObject:
+        return self._changed(_Ask(request=request), self._store.insert(bucket, name, content, fields, in_parts=True))
 
     def _begin_upload(self, ask: _Ask) -> Response:
         target = _Target.of(ask, ask.json(), ask.request.headers.get("x-upload-content-type"))
@@ -738,11 +818,21 @@ class _StorageApi:
 
 
 def _route(method: str, path: str, handler: Callable[[_Ask], Response]) -> Route:
+    new_bucket = (method, path) == ("POST", _BUCKETS)
+
     async def endpoint(request: Request) -> Response:
+        check_parameters(request.query_params, request.headers, new_bucket=new_bucket)
         body = await request.body() if method in {"POST", "PUT", "PATCH"} else b""
         return await run_in_threadpool(handler, _Ask(request=request, body=body))
 
     return Route(path, endpoint, methods=[method])
+
+
+def _refusing(feature: str) -> Callable[[Request], Response]:
+    def endpoint(request: Request) -> Response:
+        raise unsupported(feature, f"{request.method} {request.scope['path']}")
+
+    return endpoint
 
 
 async def _spool(chunks: AsyncIterator[bytes], sink: Callable[[bytes], None]) -> bytes:
@@ -761,6 +851,10 @@ def _whole_number(name: str, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,19}", text):
         raise invalid(f"Invalid value {text!r} for {name}: it must be a whole number")
     return int(text)
+
+
+def _etags(header: str | None) -> set[str] | None:
+    return None if header is None else {etag.strip().strip('"') for etag in header.split(",")}
 
 
 def _page_size(ask: _Ask) -> int:
@@ -787,11 +881,6 @@ def _hash_header(request: Request) -> dict[str, str | None]:
     given = (part.strip().partition("=") for part in request.headers.get("x-goog-hash", "").split(","))
     hashes = {kind: value for kind, _, value in given}
     return {"crc32c": hashes.get("crc32c"), "md5": hashes.get("md5")}
-
-
-def _bucket_fields(fields: Fields) -> Fields:
-    computed = ("kind", "id", "name", "selfLink", "projectNumber", "metageneration", "etag", "timeCreated", "updated")
-    return {"location": "US", **{key: value for key, value in fields.items() if key not in computed}}
 
 
 def _notification_fields(body: Fields) -> Fields:
@@ -1002,7 +1091,14 @@ async def _answer_nobody(_: Request, __: Exception) -> Response:
 
 
 async def _answer_unknown_path(request: Request, error: Exception) -> Response:
-    status: int = getattr(error, "status_code", 404)
+    return _unknown_path(request, getattr(error, "status_code", 404))
+
+
+async def _answer_unknown_route(request: Request) -> Response:
+    return _unknown_path(request, 404)
+
+
+def _unknown_path(request: Request, status: int) -> Response:
     message = f"The local Cloud Storage does not know {request.method} {request.scope['path']}"
     return _error_response(status, "notFound", message)
 
@@ -1015,6 +1111,12 @@ _XML_CODES = {
     500: "InternalError",
     503: "ServiceUnavailable",
 }
+
+
+def _xml_refusal(error: ApiError) -> Response:
+    if isinstance(error, XmlError):
+        return _xml_error(error.status, error.reason, error.message, error.details)
+    return _xml_error(error.status, _XML_CODES.get(error.status, "InvalidArgument"), error.message, {})
 
 
 def _xml_error(status: int, code: str, message: str, details: Mapping[str, str]) -> Response:

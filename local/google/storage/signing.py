@@ -63,8 +63,8 @@ class Signers:
             return key
 
 
-class SignedUrlError(ApiError):
-    """What the XML API answers to a signed URL that is not valid; `reason` is its `Code`."""
+class XmlError(ApiError):
+    """A refusal in words of the XML API; `reason` is its `Code`."""
 
     def __init__(self, status: int, reason: str, message: str, details: Mapping[str, str] | None = None) -> None:
         """`details` are further elements of the XML body."""
@@ -80,21 +80,25 @@ def signer_of_url(
     `path` is as sent (percent-encoded), `query` decoded and in any order.
 
     Raises:
-        SignedUrlError: the URL has expired, was changed, or was signed by nobody who is known.
+        XmlError: the URL has expired, was changed, or was signed by nobody who is known.
     """
     parameters = dict(query)
+    if "GoogleAccessId" in parameters:
+        raise XmlError(
+            501, "NotImplemented", "The local Cloud Storage does not do signed URLs of version 2; sign version 4."
+        )
     try:
         credential, date, expires, signed_headers, signature = (
             parameters[f"X-Goog-{name}"] for name in ("Credential", "Date", "Expires", "SignedHeaders", "Signature")
         )
     except KeyError as error:
         message = f"The signed URL lacks the query parameter {error}"
-        raise SignedUrlError(400, "AuthenticationRequired", message) from error
+        raise XmlError(400, "AuthenticationRequired", message) from error
     account = _CREDENTIAL.fullmatch(credential)
     if parameters.get("X-Goog-Algorithm") != ALGORITHM:
-        raise SignedUrlError(400, "InvalidArgument", f"X-Goog-Algorithm must be {ALGORITHM}")
+        raise XmlError(400, "InvalidArgument", f"X-Goog-Algorithm must be {ALGORITHM}")
     if account is None or not date.startswith(account["date"]):
-        raise SignedUrlError(400, "InvalidArgument", "X-Goog-Credential must be EMAIL/DATE/auto/storage/goog4_request")
+        raise XmlError(400, "InvalidArgument", "X-Goog-Credential must be EMAIL/DATE/auto/storage/goog4_request")
     _check_time(date, expires)
     canonical_request = "\n".join(
         (
@@ -112,7 +116,7 @@ def signer_of_url(
     if "host" not in signed_headers.split(";") or not signers.verify(
         account["email"], _unhex(signature), string_to_sign.encode()
     ):
-        raise SignedUrlError(
+        raise XmlError(
             403,
             "SignatureDoesNotMatch",
             "Access denied.",
@@ -125,20 +129,18 @@ def _check_time(date: str, expires: str) -> None:
     try:
         signed_at = datetime.strptime(date, _TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError as error:
-        raise SignedUrlError(
-            400, "InvalidArgument", f"X-Goog-Date must be like 20261121T083000Z, not {date}"
-        ) from error
+        raise XmlError(400, "InvalidArgument", f"X-Goog-Date must be like 20261121T083000Z, not {date}") from error
     if not re.fullmatch(r"[0-9]{1,6}", expires) or not 1 <= int(expires) <= MAX_EXPIRES_SECONDS:
         message = f"X-Goog-Expires must be 1 to {MAX_EXPIRES_SECONDS} seconds, not {expires}"
-        raise SignedUrlError(400, "InvalidArgument", message)
+        raise XmlError(400, "InvalidArgument", message)
     now = datetime.now(UTC)
     expired_at = signed_at + timedelta(seconds=int(expires))
     if now > expired_at:
         message = "Invalid argument."
         details = f"The provided token has expired. Request signature expired at: {expired_at:%Y-%m-%dT%H:%M:%SZ}"
-        raise SignedUrlError(400, "ExpiredToken", message, {"Details": details})
+        raise XmlError(400, "ExpiredToken", message, {"Details": details})
     if signed_at > now + _CLOCK_SKEW:
-        raise SignedUrlError(403, "AccessDenied", "Access denied.", {"Details": "X-Goog-Date lies in the future."})
+        raise XmlError(403, "AccessDenied", "Access denied.", {"Details": "X-Goog-Date lies in the future."})
 
 
 def _canonical_query(query: list[tuple[str, str]]) -> str:

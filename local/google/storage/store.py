@@ -41,10 +41,8 @@ WRITABLE_FIELDS: Final = (
     "contentLanguage",
     "contentType",
     "customTime",
-    "eventBasedHold",
     "metadata",
     "storageClass",
-    "temporaryHold",
 )
 """Of an object's resource, what its owner sets; the rest of a request's body is ignored, as by Google."""
 
@@ -74,7 +72,8 @@ def invalid(message: str) -> StorageError:
     return StorageError(400, "invalid", message)
 
 
-def _condition_not_met() -> StorageError:
+def condition_not_met() -> StorageError:
+    """412."""
     return StorageError(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
 
 
@@ -98,11 +97,11 @@ class Preconditions:
                 request that only reads.
         """
         if self.generation_match not in {None, generation} or self.metageneration_match not in {None, metageneration}:
-            raise _condition_not_met()
+            raise condition_not_met()
         if self.generation_not_match == generation or (
             metageneration is not None and self.metageneration_not_match == metageneration
         ):
-            raise StorageError(304, "notModified", "Not Modified") if reading else _condition_not_met()
+            raise StorageError(304, "notModified", "Not Modified") if reading else condition_not_met()
 
 
 ALWAYS: Final = Preconditions()
@@ -198,6 +197,10 @@ class Content:
     def close(self) -> None:
         """No more is written."""
         self._file.close()
+
+    def open(self) -> BinaryIO:
+        """For reading what has been written so far."""
+        return self._path.open("rb", buffering=0)
 
     def keep(self) -> None:
         """It is part of an object now: discarding it does nothing any more."""
@@ -426,14 +429,24 @@ class ObjectStore:
             _check_destination(preconditions, self._find(bucket, name))
 
     def insert(
-        self, bucket: str, name: str, content: Content, fields: Fields, preconditions: Preconditions = ALWAYS
+        self,
+        bucket: str,
+        name: str,
+        content: Content,
+        fields: Fields,
+        preconditions: Preconditions = ALWAYS,
+        *,
+        in_parts: bool = False,
     ) -> Changed:
         """Make an uploaded content the object's new generation. On any error the content is discarded.
+
+        Of one that came `in_parts`, Google knows no MD5.
 
         Raises:
             StorageError: 400, 404 for the bucket, 412.
         """
-        return self._insert(bucket, name, content, fields, preconditions, md5=content.md5, components=None)
+        md5 = None if in_parts else content.md5
+        return self._insert(bucket, name, content, fields, preconditions, md5=md5, components=None)
 
     def _insert(
         self,
@@ -855,10 +868,7 @@ def _checked_fields(fields: Fields) -> Fields:
     if size > MAX_METADATA_BYTES:
         raise invalid(f"The object's custom metadata has {size} bytes; the maximum is {MAX_METADATA_BYTES}.")
     for key, value in kept.items():
-        if key in {"temporaryHold", "eventBasedHold"}:
-            if not isinstance(value, bool):
-                raise invalid(f"{key} must be true or false, not {value!r}")
-        elif key != "metadata" and (not isinstance(value, str) or not _is_printable(value)):
+        if key != "metadata" and (not isinstance(value, str) or not _is_printable(value)):
             raise invalid(f"{key} must be text without control characters, not {value!r}")
     if not metadata:
         kept.pop("metadata", None)
