@@ -41,7 +41,7 @@ bench: setup browser  ## measure: requests and seconds for an image, a page of t
 	@$(RUN)python -m tests.benchmarks.review_page
 
 proof: setup  ## show that no picture is lost, no permission is too many, no bad input hurts (about twenty minutes)
-	@$(RUN)python -m tests.proof
+	@$(RUN)python -m proof
 
 EXPORT = $(UV) export --frozen --no-emit-project --no-header --quiet
 lock: setup  ## write uv.lock anew, and from it the requirements of what is deployed

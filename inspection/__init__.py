@@ -1,5 +1,4 @@
-"""The vocabulary that every part of the inspection line shares.
+"""The contracts that everything deployed shares.
 
-Standard library only, no cloud client: what is here is copied into each function's archive. The `inspection`
-command lives in :mod:`inspection.command` and is not deployed.
+Standard library only, no cloud client: the whole folder is packed into each archive.
 """

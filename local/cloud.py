@@ -23,28 +23,28 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from inspection.model_id import parse_model_id
-from local.front import Front
-from local.gate import ApiError, Call, Gate, RequestLog
-from local.http import serve
-from local.identity import IdentityMiddleware, identity_path
-from local.logs import log_routes
-from local.models.automl import prediction_service
-from local.models.automl_service import model_services
-from local.models.registry import ModelRegistry, RegisteredModel
-from local.models.training import TrainedModel, ready_model
-from local.models.vertex import prediction_routes
-from local.models.vertex_service import model_routes
-from local.models.workshop import Workshop, read_object
-from local.permissions import PUBLISH, Binding, PermissionGate, Permissions, UnknownGrantError
-from local.processes import CannotStartError
-from local.program import ProgramError, Stack, run_program
-from local.provider import NOT_RUN, PUBSUB_AGENT, STORAGE_AGENT, LocalProvider
-from local.pubsub import PubSubEmulator, PubSubProxy
-from local.rpc import RunningGrpcServer
-from local.runner import ArchiveRunner, Program
-from local.storage.server import storage_app
-from local.storage.signing import Signers
-from local.storage.store import ObjectStore
+from local.deploy.processes import CannotStartError
+from local.deploy.program import ProgramError, Stack, run_program
+from local.deploy.provider import NOT_RUN, PUBSUB_AGENT, STORAGE_AGENT, LocalProvider
+from local.deploy.runner import ArchiveRunner, Program
+from local.google.front import Front
+from local.google.gate import ApiError, Call, Gate, RequestLog
+from local.google.http import serve
+from local.google.identity import IdentityMiddleware, identity_path
+from local.google.logs import log_routes
+from local.google.models.automl_prediction import prediction_service
+from local.google.models.automl_service import model_services
+from local.google.models.registry import ModelRegistry, RegisteredModel
+from local.google.models.training import TrainedModel, ready_model
+from local.google.models.vertex_prediction import prediction_routes
+from local.google.models.vertex_service import model_routes
+from local.google.models.workshop import Workshop, read_object
+from local.google.permissions import PUBLISH, Binding, PermissionGate, Permissions, UnknownGrantError
+from local.google.pubsub.emulator import PubSubEmulator, PubSubProxy
+from local.google.rpc import RunningGrpcServer
+from local.google.storage.server import storage_app
+from local.google.storage.signing import Signers
+from local.google.storage.store import ObjectStore
 
 STACK = "local"
 CACHE = Path(".local/cache")

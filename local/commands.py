@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from inspection.command.arguments import INTERRUPTED, given_path
-from inspection.command.files import files_below
+from console.arguments import INTERRUPTED, given_path
+from console.files import files_below
 
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
@@ -68,7 +68,7 @@ def demo(
         raise typer.Exit(1) from None
     try:
         with _running_cloud(home / "cloud", console, code_when_stopped=INTERRUPTED) as cloud:
-            from local.demo import run_demo
+            from local.demo.run import run_demo
 
             all_landed = run_demo(cloud, console, images=images, count=count, seed=seed)
     finally:
@@ -92,8 +92,8 @@ def make_samples(
 
     The truth about them goes into truth.csv beside the pictures' folder.
     """
-    from inspection.command.progress import counting
-    from local.samples import write_samples
+    from console.progress import counting
+    from local.demo.samples import write_samples
 
     console = Console(stderr=True)
     try:
@@ -120,8 +120,8 @@ def bucket(
     """
     from google.api_core import exceptions as api
 
-    from inspection.command.line import outputs_of
-    from inspection.command.transfer import BUCKET_NAME_RULE, TransferError, is_bucket_name, storage_client
+    from console.target import outputs_of
+    from console.transfer import BUCKET_NAME_RULE, TransferError, is_bucket_name, storage_client
 
     if not is_bucket_name(name):
         raise typer.BadParameter(f"{name!r} is no bucket's name: {BUCKET_NAME_RULE}", param_hint="NAME")
@@ -141,7 +141,7 @@ def bucket(
 @contextmanager
 def _running_cloud(home: Path, console: Console, *, code_when_stopped: int) -> Generator["LocalCloud"]:
     """Whatever ends this process, or the `make` that started it, ends the cloud as well."""
-    from local.processes import CannotStartError
+    from local.deploy.processes import CannotStartError
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local.pubsub import PubSubEmulator
+from local.google.pubsub.emulator import PubSubEmulator
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ import typer
 from typer.testing import CliRunner
 
 from automl.commands import dataset_app, model_app
-from inspection.command.transfer import storage_client
-from local.http import serve
-from local.storage.server import storage_app
-from local.storage.store import ObjectStore
+from console.transfer import storage_client
+from local.google.http import serve
+from local.google.storage.server import storage_app
+from local.google.storage.store import ObjectStore
 from tests.automl.factory import Cloud, Gate, Run, draw
 from tests.automl.model_cloud import ModelCloud, running_models
 

@@ -9,7 +9,7 @@ from google.cloud import storage
 from PIL import Image
 from typer.testing import Result
 
-from local.gate import ApiError, Call, RequestLog
+from local.google.gate import ApiError, Call, RequestLog
 
 Run = Callable[..., Result]
 """Runs `inspection` with these words."""

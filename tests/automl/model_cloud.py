@@ -12,19 +12,19 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from automl.import_file import Format, Row, write
-from automl.split import Set
-from local.gate import RequestLog
-from local.http import serve
-from local.models.automl import prediction_service
-from local.models.automl_service import model_services
-from local.models.registry import ModelRegistry
-from local.models.vertex import prediction_routes
-from local.models.vertex_service import model_routes
-from local.models.workshop import Workshop, read_object
-from local.rpc import RunningGrpcServer
-from local.storage.server import storage_app
-from local.storage.store import ObjectStore
+from automl.dataset.import_file import Format, Row, write
+from automl.dataset.split import Set
+from local.google.gate import RequestLog
+from local.google.http import serve
+from local.google.models.automl_prediction import prediction_service
+from local.google.models.automl_service import model_services
+from local.google.models.registry import ModelRegistry
+from local.google.models.vertex_prediction import prediction_routes
+from local.google.models.vertex_service import model_routes
+from local.google.models.workshop import Workshop, read_object
+from local.google.rpc import RunningGrpcServer
+from local.google.storage.server import storage_app
+from local.google.storage.store import ObjectStore
 
 PROJECT = "factory"
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}

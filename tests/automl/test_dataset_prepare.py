@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from automl.dataset import Catalogue, Findings, Picture, Report
-from automl.dataset_sources import Folders
-from automl.split import Set, Shares
+from automl.dataset.catalogue import Catalogue, Findings, Picture, Report
+from automl.dataset.sources import Folders
+from automl.dataset.split import Set, Shares
 from tests.automl.factory import Cloud, Run, draw, put
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix as their_confusion_matrix
 from sklearn.metrics import precision_recall_curve, precision_recall_fscore_support
 
-from automl.metrics import (
+from automl.evaluation.metrics import (
     EvaluatedPicture,
     Evaluation,
     MalformedEvaluationError,

@@ -10,9 +10,9 @@ import pytest
 from google.cloud import storage
 from PIL import Image
 
-from automl.import_file import Format
-from automl.metrics import Evaluation, worst_mistakes
-from inspection.command.transfer import storage_client
+from automl.dataset.import_file import Format
+from automl.evaluation.metrics import Evaluation, worst_mistakes
+from console.transfer import storage_client
 from inspection.model_id import Backend, parse_model_id
 from tests.automl.factory import Run
 from tests.automl.model_cloud import PROJECT, ModelCloud, painted, put_import_file, put_pictures

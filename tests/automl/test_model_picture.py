@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from automl.picture import MAX_JPEG_BYTES, UnusableImageError, prepare, thumbnail
-from local.program import ROOT
+from local.deploy.program import ROOT
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from google.cloud import storage
 
-from automl import training
-from automl.automl_vision import AutomlVision
-from automl.import_file import Format
-from automl.vertex import VertexAi
-from inspection.command.transfer import storage_client
+from automl.dataset.import_file import Format
+from automl.services import training_run as training
+from automl.services.automl_vision import AutomlVision
+from automl.services.vertex_ai import VertexAi
+from console.transfer import storage_client
 from inspection.model_id import Backend
-from local.models.training import train
+from local.google.models.training import train
 from tests.automl.factory import Run
 from tests.automl.model_cloud import PROJECT, ModelCloud, put_import_file, put_pictures
 
@@ -62,7 +62,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         release.wait(60)
         return train(*arguments, **more)
 
-    monkeypatch.setattr("local.models.workshop.train", wait_first)
+    monkeypatch.setattr("local.google.models.workshop.train", wait_first)
     yield release
     release.set()
 
@@ -79,7 +79,7 @@ def assert_created_once(models: ModelCloud, backend: Backend, name: str):
 def test_ctrl_c_leaves_the_training_going_on_and_resume_goes_on_with_it(
     file: str, models: ModelCloud, backend: Backend, name: str, run: Run, held: threading.Event
 ):
-    code = "from inspection.command import main; main()"
+    code = "from cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "model", "train", file, "--name", name, "--yes"],
         env={**os.environ, **models.environment},
@@ -198,7 +198,7 @@ def test_a_training_is_cancelled(
         raise InterruptedWaitError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("automl.commands_model.watch_step", _stop_at_training(interrupt))
+        patch.setattr("automl.commands.model.watch_step", _stop_at_training(interrupt))
         with pytest.raises(InterruptedWaitError):
             run("model", "train", file, "--name", name, "--yes")
     assert run("model", "cancel", name).exit_code == 0
@@ -213,7 +213,7 @@ def test_a_training_is_cancelled(
 
 
 def _stop_at_training(interrupt: Callable[..., None]) -> Callable[..., object]:
-    from automl.commands_model import watch_step
+    from automl.commands.model import watch_step
 
     def watch(step: str, ask: Callable[[], object]) -> object:
         return interrupt() if step == training.TRAINING else watch_step(step, ask)  # pyright: ignore[reportArgumentType]

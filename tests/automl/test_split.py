@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from automl.dataset import Catalogue, Picture, Report
-from automl.import_file import Format, Row, write
-from automl.split import Set, Shares, place
+from automl.dataset.catalogue import Catalogue, Picture, Report
+from automl.dataset.import_file import Format, Row, write
+from automl.dataset.split import Set, Shares, place
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 SHARES = st.builds(Shares, validation=st.floats(0, 0.49), test=st.floats(0, 0.49))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from automl.stack_config import StackConfigError, lines, read, stack_file, write
+from automl.stack.config import StackConfigError, lines, read, stack_file, write
 
 FULL = """\
 # Development: full buckets may go.

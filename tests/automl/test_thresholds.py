@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from automl.metrics import EvaluatedPicture, Evaluation
-from automl.thresholds import Costs, Expected, Outcomes, choose, error_bound
+from automl.evaluation.metrics import EvaluatedPicture, Evaluation
+from automl.evaluation.thresholds import Costs, Expected, Outcomes, choose, error_bound
 from inspection.labels import UNCLEAR
 from inspection.routing import Thresholds, folder_for
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from automl.metrics import EvaluatedPicture, Evaluation
+from automl.evaluation.metrics import EvaluatedPicture, Evaluation
 from tests.automl.factory import Run
 
 COSTS = ("--escaped-defect", 200, "--false-reject", 4, "--reviewer-minute", 0.8)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from inspection.command import transfer
-from inspection.command.progress import counting
-from inspection.command.transfer import TransferError, print_uploaded, split_uri, storage_client, upload
+from console import transfer
+from console.progress import counting
+from console.transfer import TransferError, print_uploaded, split_uri, storage_client, upload
 from tests.automl.factory import Cloud
 
 

@@ -17,15 +17,15 @@ import pytest
 import yaml
 from rich.console import Console
 
-from automl.metrics import Evaluation, worst_mistakes
+from automl.evaluation.metrics import Evaluation, worst_mistakes
+from console.transfer import storage_client
 from inspection import layout
-from inspection.command.transfer import storage_client
 from local.cloud import LocalCloud
-from local.demo import wait_for_landing
-from local.models.registry import ModelRegistry
-from local.models.workshop import Workshop
-from local.program import ROOT
-from local.samples import FOLDERS, OK, samples, write_samples
+from local.demo.run import wait_for_landing
+from local.demo.samples import FOLDERS, OK, samples, write_samples
+from local.deploy.program import ROOT
+from local.google.models.registry import ModelRegistry
+from local.google.models.workshop import Workshop
 from tests.automl.factory import Run
 
 pytestmark = pytest.mark.xdist_group("cloud")

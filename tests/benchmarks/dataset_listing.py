@@ -13,9 +13,9 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from automl.dataset import Catalogue, Picture, Report
-from automl.import_file import Format, write
-from automl.split import Shares
+from automl.dataset.catalogue import Catalogue, Picture, Report
+from automl.dataset.import_file import Format, write
+from automl.dataset.split import Shares
 
 
 def listed(count: int) -> Generator[Picture, None, None]:

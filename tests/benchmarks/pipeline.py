@@ -16,12 +16,12 @@ from rich.table import Table
 
 from inspection.layout import SOURCE
 from local.cloud import LocalCloud
-from local.demo import wait_for_landing
-from local.gate import Call, RequestLog
-from local.permissions import INVOKE
-from local.provider import STORAGE_AGENT
-from local.runner import Program
-from local.samples import samples
+from local.demo.run import wait_for_landing
+from local.demo.samples import samples
+from local.deploy.provider import STORAGE_AGENT
+from local.deploy.runner import Program
+from local.google.gate import Call, RequestLog
+from local.google.permissions import INVOKE
 
 IMAGES = 200
 IMPORT_RUNS = 5

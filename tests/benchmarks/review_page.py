@@ -15,8 +15,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
-from local.samples import samples
-from local.storage.store import ObjectStore
+from local.demo.samples import samples
+from local.google.storage.store import ObjectStore
 from tests.browser.review_desk import Desk, build_page, metadata, new_desk, open_browser
 from tests.webapp.review_line import WatchedGate, storage_server
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from inspection import layout
-from local.storage.store import ObjectStore
+from local.google.storage.store import ObjectStore
 from tests.webapp.review_line import JPEG, IapKey, Line, Page, WatchedGate, let_counting_end, new_line, storage_server
 from webapp import picture
 

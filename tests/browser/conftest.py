@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from local.storage.store import ObjectStore
+from local.google.storage.store import ObjectStore
 from tests.browser.review_desk import Desk, MissingError, build_page, new_desk, open_browser
 from tests.webapp.review_line import WatchedGate, storage_server
 

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from playwright.sync_api import expect, sync_playwright
 
-from local.storage.store import ObjectStore
+from local.google.storage.store import ObjectStore
 from tests.browser.review_desk import build_page, new_desk, open_browser
 from tests.webapp.review_line import WatchedGate, storage_server
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Playwright
 from starlette.types import ASGIApp
 
 from inspection import layout
-from local.samples import Sample, samples
+from local.demo.samples import Sample, samples
 from tests.webapp.review_line import SIGNER, Clock
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client

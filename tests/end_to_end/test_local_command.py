@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.samples import samples, write_samples
+from local.demo.samples import samples, write_samples
 
 pytestmark = pytest.mark.xdist_group("local command")
 

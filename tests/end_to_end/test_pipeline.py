@@ -18,8 +18,8 @@ from rich.console import Console
 
 from inspection import layout
 from local.cloud import LocalCloud
-from local.demo import wait_for_landing
-from local.samples import samples
+from local.demo.run import wait_for_landing
+from local.demo.samples import samples
 
 pytestmark = pytest.mark.xdist_group("cloud")
 

@@ -21,17 +21,17 @@ from google.cloud import storage
 from google.pubsub_v1 import PublisherClient, PubsubMessage, SubscriberClient
 from starlette.applications import Starlette
 
+from console.target import LOCAL_LOCK, LOCAL_STATE
 from inspection import layout
-from inspection.command.line import LOCAL_LOCK, LOCAL_STATE
 from inspection.message import Prediction
 from local.cloud import LocalCloud
-from local.gate import ApiError, Call, Gate, RequestLog
-from local.http import serve
-from local.logs import log_routes
-from local.permissions import PUBLISH, Binding
-from local.pubsub import PubSubProxy
-from local.rpc import RunningGrpcServer
-from local.samples import samples
+from local.demo.samples import samples
+from local.google.gate import ApiError, Call, Gate, RequestLog
+from local.google.http import serve
+from local.google.logs import log_routes
+from local.google.permissions import PUBLISH, Binding
+from local.google.pubsub.emulator import PubSubProxy
+from local.google.rpc import RunningGrpcServer
 
 pytestmark = pytest.mark.xdist_group("redrive")
 

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from inspection import layout
 from local.cloud import LocalCloud
-from local.demo import run_demo
-from local.identity import identity_path
-from local.samples import samples
+from local.demo.run import run_demo
+from local.demo.samples import samples
+from local.google.identity import identity_path
 
 pytestmark = pytest.mark.xdist_group("cloud")
 

@@ -22,10 +22,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inspection.logs import structured_logger
-from local.http import serve
-from local.identity import identity_path
-from local.storage.server import storage_app
-from local.storage.store import ObjectStore
+from local.google.http import serve
+from local.google.identity import identity_path
+from local.google.storage.server import storage_app
+from local.google.storage.store import ObjectStore
 from tests.functions.stage import (
     AUTOML_MODEL,
     FUNCTION,

@@ -17,7 +17,7 @@ from google.cloud import storage
 from google.pubsub_v1 import SubscriberClient
 from PIL import Image
 
-from local.gate import ApiError, Call, RequestLog
+from local.google.gate import ApiError, Call, RequestLog
 
 ROOT = Path(__file__).parents[2]
 FUNCTION = "function@factory.iam.gserviceaccount.com"

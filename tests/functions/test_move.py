@@ -11,7 +11,7 @@ import pytest
 
 from inspection.layout import names_in, source_uri
 from inspection.message import Prediction
-from local.gate import ApiError, Call
+from local.google.gate import ApiError, Call
 from tests.functions.stage import Cloud, Function, MoveStarter, Push, picture, push, refuse, start
 
 Lines = Callable[[], list[dict[str, Any]]]

@@ -20,7 +20,7 @@ from google.pubsub_v1 import (
 from werkzeug.serving import make_server
 
 from inspection.message import Prediction
-from local.gate import Call
+from local.google.gate import Call
 from tests.functions.stage import ROOT, Cloud, Function, Topic, refuse
 
 Lines = Callable[[], list[dict[str, Any]]]

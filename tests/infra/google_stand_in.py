@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 
 from infra.page import built_page
-from local.program import ROOT, Declared, ProgramRun, Stack, run_program
+from local.deploy.program import ROOT, Declared, ProgramRun, Stack, run_program
 
 PROJECT = "test-factory"
 NUMBER = "123456789012"

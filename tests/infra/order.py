@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from local.program import Declared
+from local.deploy.program import Declared
 
 
 def prerequisites(resources: Iterable[Declared]) -> Mapping[str, frozenset[str]]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from local.permissions import PUBLISH, ROLES
-from local.program import Declared, Stack, run_program
+from local.deploy.program import Declared, Stack, run_program
+from local.google.permissions import PUBLISH, ROLES
 from tests.infra.google_stand_in import NUMBER, PROJECT, Google, declare
 from tests.infra.order import prerequisites
 

@@ -8,7 +8,7 @@ import pytest
 
 from infra.archive import Archive, ArchiveError, build_archive, build_default_archive, build_review_archive
 from infra.page import built_page
-from local.program import ROOT
+from local.deploy.program import ROOT
 from tests.infra.google_stand_in import copy_checkout
 
 

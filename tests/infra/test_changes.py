@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from local.program import ROOT, ProgramError, Stack, run_program
+from local.deploy.program import ROOT, ProgramError, Stack, run_program
 from tests.infra.google_stand_in import REVIEWED, REVIEWERS, Google, Inventory, copy_checkout, declare
 
 

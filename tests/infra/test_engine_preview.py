@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from local.program import ROOT
+from local.deploy.program import ROOT
 from tests.infra.google_stand_in import copy_checkout
 
 

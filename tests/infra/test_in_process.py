@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from local.program import ProgramError, Stack, run_program
+from local.deploy.program import ProgramError, Stack, run_program
 from tests.infra.google_stand_in import REQUIRED, REVIEWED, Google, stack_with
 
 STRICT = "PULUMI_ERROR_OUTPUT_STRING"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.page import PageError, built_page
-from local.program import ROOT
+from local.deploy.program import ROOT
 from tests.infra.google_stand_in import copy_checkout
 
 FRONTEND = Path("webapp/frontend")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.program import ROOT
+from local.deploy.program import ROOT
 from tests.infra.planted import PLANTED, PRODUCTION, Plant
 from tests.infra.policies import GRANTS, KINDS, POLICIES, PROJECT_WIDE, Program, violations
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pulumi.runtime.rpc import is_rpc_secret, unwrap_rpc_secret
 
-from local.program import Stack, run_program
+from local.deploy.program import Stack, run_program
 from tests.infra.google_stand_in import (
     APP_ENGINE_BUILDER,
     BINDINGS,

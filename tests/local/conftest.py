@@ -10,12 +10,12 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from local.gate import ApiError, Call, RequestLog
-from local.http import serve
-from local.identity import identity_path
-from local.storage.server import storage_app
-from local.storage.signing import Signers
-from local.storage.store import ObjectStore
+from local.google.gate import ApiError, Call, RequestLog
+from local.google.http import serve
+from local.google.identity import identity_path
+from local.google.storage.server import storage_app
+from local.google.storage.signing import Signers
+from local.google.storage.store import ObjectStore
 
 SIGNER = "review@factory.iam.gserviceaccount.com"
 

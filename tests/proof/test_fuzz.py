@@ -15,20 +15,20 @@ import pytest
 import yaml
 from google.cloud import storage
 
-import automl.stack_model
+import automl.stack.model
 import infra.settings
-import local.program
-from automl.stack_config import StackConfigError
+import local.deploy.program
+from automl.stack.config import StackConfigError
 from inspection import message
-from tests.proof import fuzz_pictures as pictures
-from tests.proof import fuzz_review as fuzz_review_module
-from tests.proof import fuzz_settings as fuzz_settings_module
-from tests.proof.fuzz import table
-from tests.proof.fuzz_functions import fuzz_functions, fuzz_whole_path
-from tests.proof.fuzz_mutations import NASTY, Fuzzed, as_json, mutated, mutated_bytes
-from tests.proof.fuzz_review import fuzz_review
-from tests.proof.fuzz_settings import ROOT, fuzz_settings
-from tests.proof.fuzz_stack_files import fuzz_stack_files
+from proof import fuzz_pictures as pictures
+from proof import fuzz_review as fuzz_review_module
+from proof import fuzz_settings as fuzz_settings_module
+from proof.fuzz import table
+from proof.fuzz_functions import fuzz_functions, fuzz_whole_path
+from proof.fuzz_mutations import NASTY, Fuzzed, as_json, mutated, mutated_bytes
+from proof.fuzz_review import fuzz_review
+from proof.fuzz_settings import ROOT, fuzz_settings
+from proof.fuzz_stack_files import fuzz_stack_files
 from webapp.picture import PictureId
 
 SEED = 7
@@ -161,8 +161,8 @@ def test_a_stack_file_that_is_read_or_written_wrongly_is_found(monkeypatch: pyte
             text.write(model_id)
         raise StackConfigError("refused")
 
-    monkeypatch.setattr(local.program, "_load_yaml", left_open)
-    monkeypatch.setattr(automl.stack_model, "write_model_id", append)
+    monkeypatch.setattr(local.deploy.program, "_load_yaml", left_open)
+    monkeypatch.setattr(automl.stack.model, "write_model_id", append)
     readers, commands = fuzz_stack_files(40, SEED)
     assert {"unexpected ParserError", "unexpected ScannerError"} & readers.findings.keys()
     assert commands.findings.keys() == {"refused, and written all the same"}
@@ -203,7 +203,7 @@ def test_a_request_that_hangs_in_another_thread_is_found(monkeypatch: pytest.Mon
 
 def test_a_hang_that_nothing_interrupts_ends_the_process_and_shows_where() -> None:
     hanging = (
-        "from tests.proof import fuzz_mutations as m; m.SECONDS_MORE = 0.5; "
+        "from proof import fuzz_mutations as m; m.SECONDS_MORE = 0.5; "
         "m.Fuzzed(target='door').one('it', lambda: sum(range(10**15)), limit=0.1)"
     )
     ended = subprocess.run([sys.executable, "-c", hanging], cwd=ROOT, capture_output=True, text=True, check=False)

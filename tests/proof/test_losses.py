@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from inspection import layout
-from local.faults import Kind, Once, When
-from tests.proof.losses import PIPELINE, REVIEWING, Scenario, describe, matrix
-from tests.proof.losses_stage import DARK, INBOUND, MOVE, PREDICT, PREDICTION, Line, picture, running_line
+from local.google.faults import Kind, Once, When
+from proof.losses import PIPELINE, REVIEWING, Scenario, describe, matrix
+from proof.losses_stage import DARK, INBOUND, MOVE, PREDICT, PREDICTION, Line, picture, running_line
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.proof.losses_machine import explore
-from tests.proof.losses_stage import running_line
+from proof.losses_machine import explore
+from proof.losses_stage import running_line
 
 pytestmark = pytest.mark.xdist_group("losses")
 

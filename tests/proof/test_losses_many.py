@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.proof.losses_many import KINDS_FOR_FEW, run
+from proof.losses_many import KINDS_FOR_FEW, run
 
 pytestmark = [pytest.mark.xdist_group("losses"), pytest.mark.timeout(300)]
 

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 TRY = """
 import sys, tempfile
 from pathlib import Path
-from tests.proof.losses import PIPELINE, REVIEWING, describe, matrix
-from tests.proof.losses_machine import explore
-from tests.proof.losses_stage import running_line
+from proof.losses import PIPELINE, REVIEWING, describe, matrix
+from proof.losses_machine import explore
+from proof.losses_stage import running_line
 
 with tempfile.TemporaryDirectory() as folder, running_line(Path(folder), functions=Path(sys.argv[1])) as line:
     if sys.argv[2] == "matrix":

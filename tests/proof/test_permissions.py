@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from local.cloud import LocalCloud
-from local.gate import ApiError
-from local.program import Stack, run_program
+from local.deploy.program import Stack, run_program
+from local.google.gate import ApiError
+from proof.permissions import CONFIG, EXPERIMENTS, Deliveries, Proof, prove, table
 from tests.infra.google_stand_in import Google, Inventory
-from tests.proof.permissions import CONFIG, EXPERIMENTS, Deliveries, Proof, prove, table
 
 pytestmark = pytest.mark.xdist_group("permissions")
 
@@ -87,8 +87,8 @@ def test_a_binding_that_nothing_needs_turns_the_proof_red(
 ):
     (reader,) = [binding for binding in cloud.permissions.bindings if binding.name == "predict-image-reader"]
     again = replace(reader, name="twice")
-    monkeypatch.setattr("tests.proof.permissions.EXPERIMENTS", {"twice": EXPERIMENTS[reader.name]})
-    monkeypatch.setattr("tests.proof.permissions.bindings_of", lambda _cloud: [again])  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr("proof.permissions.EXPERIMENTS", {"twice": EXPERIMENTS[reader.name]})
+    monkeypatch.setattr("proof.permissions.bindings_of", lambda _cloud: [again])  # pyright: ignore[reportUnknownLambdaType]
     cloud.permissions.grant(again)
     red = prove(cloud, deliveries)
     cloud.permissions.revoke(again)

@@ -13,7 +13,7 @@ LEFT_OUT = shutil.ignore_patterns(".*", "build", "node_modules", "__pycache__")
 def prove(folder: Path, *parts: str) -> subprocess.CompletedProcess[str]:
     """What `make proof` runs, for the program in this folder."""
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    command = [sys.executable, "-m", "tests.proof", *parts]
+    command = [sys.executable, "-m", "proof", *parts]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

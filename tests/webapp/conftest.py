@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from local.storage.store import ObjectStore
+from local.google.storage.store import ObjectStore
 from tests.webapp.review_line import IapKey, Line, WatchedGate, new_line, storage_server
 
 _numbers = count(1)

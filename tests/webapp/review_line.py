@@ -21,10 +21,10 @@ from google.cloud.storage import Blob, Bucket
 from starlette.testclient import TestClient
 
 from inspection import layout
-from local.gate import ApiError, Call, RequestLog
-from local.storage.server import storage_app
-from local.storage.signing import Signers
-from local.storage.store import ObjectStore
+from local.google.gate import ApiError, Call, RequestLog
+from local.google.storage.server import storage_app
+from local.google.storage.signing import Signers
+from local.google.storage.store import ObjectStore
 from webapp.guard import PAGE_HEADER
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client

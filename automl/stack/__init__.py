@@ -1,0 +1,1 @@
+"""What the model commands read and write in a stack's configuration file."""

@@ -1,0 +1,1 @@
+"""`inspection redrive`: shows the dead letters and what lies in the inbound bucket, and sends it again."""

@@ -1,0 +1,1 @@
+"""What all commands share: arguments, errors, progress, uploads, and which line a command is about."""

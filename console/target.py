@@ -1,0 +1,116 @@
+"""Which line a command is about: a deployed stack's, or the local cloud that runs here."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from console.transfer import TransferError, split_uri
+
+LOCAL_STATE = Path(".local/cloud/state.json")
+"""Written by a local cloud (`make local`) when it is ready."""
+LOCAL_LOCK = Path(".local/cloud.lock")
+"""Locked as long as it runs; a state that it left behind when it was killed says nothing."""
+
+STORAGE = "STORAGE_EMULATOR_HOST"
+PUBSUB = "PUBSUB_EMULATOR_HOST"
+LOGGING = "LOGGING_EMULATOR_HOST"
+"""Ours, in the manner of Google's: the base URL of a service that is asked instead of Google's, without credentials."""
+AUTOML = "AUTOML_EMULATOR_HOST"
+VERTEX = "AIPLATFORM_EMULATOR_HOST"
+PROJECT = "GOOGLE_CLOUD_PROJECT"
+
+
+def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
+    """The outputs of the Pulumi program; without a stack those of the local cloud, which clients then speak to.
+
+    Args:
+        stack: a deployed Pulumi stack.
+        otherwise: how the command can do without, for the error's text.
+
+    Raises:
+        TransferError: there are none.
+        typer.BadParameter: the stack has no name. (A script's variable may be empty; that does not mean the local cloud.)
+    """
+    if stack is None:
+        return _of_local_cloud(otherwise)
+    if not stack.strip():
+        raise typer.BadParameter(f"{stack!r} is no name of a stack", param_hint="--stack")
+    return _of_stack(stack, otherwise)
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return False
+
+
+def _of_stack(stack: str, otherwise: str) -> Mapping[str, Any]:
+    if shutil.which("pulumi") is None:
+        raise TransferError(f"`pulumi` is not on PATH, so the outputs of stack {stack!r} cannot be read{otherwise}")
+    asked = subprocess.run(
+        ["pulumi", "stack", "output", "--json", "--stack", stack], capture_output=True, text=True, check=False
+    )
+    if asked.returncode:
+        raise TransferError(f"pulumi knows no outputs of stack {stack!r}: {asked.stderr.strip()}")
+    try:
+        outputs: Mapping[str, Any] = json.loads(asked.stdout)
+        split_uri(outputs["inboundBucket"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise TransferError(
+            f"stack {stack!r} has no output inboundBucket that is a bucket: deploy it first (`pulumi up`){otherwise}"
+        ) from None
+    return outputs
+
+
+def local_state() -> Mapping[str, Any] | None:
+    """The addresses, project and outputs of the local cloud that runs here; None if none does, or not yet."""
+    if _is_held(LOCAL_LOCK) and LOCAL_STATE.exists():
+        return json.loads(LOCAL_STATE.read_text())
+    return None
+
+
+def prefer_local_cloud() -> str | None:
+    """Let the clients of this process speak to the local cloud that runs here; its project, or None if none runs.
+
+    Whoever names another by these variables is left alone, and so is whoever names a project in GOOGLE_CLOUD_PROJECT.
+    """
+    if any(os.environ.get(name) for name in (STORAGE, AUTOML, VERTEX, PROJECT)):
+        return None
+    state = local_state()
+    if state is None:
+        return None
+    os.environ.update({STORAGE: state["storageUrl"], AUTOML: state["automl"], VERTEX: state["storageUrl"]})
+    os.environ[PROJECT] = state["project"]
+    return state["project"]
+
+
+def tell_local_cloud() -> None:
+    """:func:`prefer_local_cloud`, said aloud: buckets are those of the local cloud where one runs here and no other is named."""
+    if project := prefer_local_cloud():
+        told = f"Buckets are those of the local cloud that runs here ({project}); set {PROJECT} for Google's."
+        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+
+
+def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
+    state = local_state()
+    if state is None:
+        raise TransferError(
+            f"no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME{otherwise}"
+        )
+    os.environ[STORAGE] = state["storageUrl"]
+    os.environ[PUBSUB] = state["pubsubAddress"]
+    os.environ[LOGGING] = state["loggingUrl"]
+    return state["outputs"]

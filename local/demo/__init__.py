@@ -1,0 +1,1 @@
+"""`make demo`: sample images through the whole line."""

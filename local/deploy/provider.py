@@ -1,0 +1,371 @@
+"""Makes real, on this machine, each resource that the Pulumi program declares.
+
+The engine's place is taken by Pulumi's own mocks: every resource arrives here with resolved inputs, after what it
+depends on, in several threads at once. A resource type that is not in the tables below is an error, so that nothing
+that the program declares is skipped silently.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pulumi
+from google.cloud import pubsub_v1, storage
+
+from local.google.front import Front
+from local.google.gate import ApiError
+from local.google.http import HOST
+from local.google.identity import as_identity
+from local.google.permissions import CONSUME, PUBLISH, READ, Binding, Need, Permissions, object_name
+
+PROJECT_NUMBER = "123456789012"
+STORAGE_AGENT = f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
+PUBSUB_AGENT = f"service-{PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+_DOWNLOADS = "https://storage.googleapis.com/"
+_WRITE_IMAGE = "artifactregistry.repositories.uploadArtifacts"
+
+Inputs = Mapping[str, Any]
+Outputs = dict[str, Any]
+
+
+class Runner(Protocol):
+    """What can start a declared program."""
+
+    def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Inputs) -> int:
+        """Start a function from its archive; returns the port that it listens on."""
+        ...
+
+    def start_service(
+        self, name: str, *, archive: bytes, shell: str, identity: str, variables: Mapping[str, str]
+    ) -> int:
+        """Start an App Engine service from its archive; returns the port that it listens on."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Build:
+    """What Google's builder does before anything runs; here nothing is built, but it is asked who may.
+
+    https://cloud.google.com/functions/docs/securing/build-custom-sa; App Engine's build needs the same.
+    """
+
+    account: str
+    bucket: str
+    name: str
+    """Of the zip in the bucket."""
+    needs: tuple[Need, ...]
+    """Besides reading the zip."""
+
+
+class UnknownResourceError(Exception):
+    """The program declares something that the local cloud cannot run and does not know to leave out."""
+
+
+# What changes nothing on one machine; each is listed when the local cloud starts.
+NOT_RUN = {
+    "gcp:projects/service:Service": "an API is enabled",
+    "gcp:monitoring/alertPolicy:AlertPolicy": "an alert is raised",
+    "gcp:monitoring/notificationChannel:NotificationChannel": "an alert is sent",
+    "gcp:monitoring/dashboard:Dashboard": "figures are shown",
+    "gcp:logging/metric:Metric": "log lines are counted",
+    "gcp:logging/projectBucketConfig:ProjectBucketConfig": "logs are kept",
+    "gcp:logging/projectSink:ProjectSink": "logs are sorted",
+    "gcp:billing/budget:Budget": "the bill is watched",
+    "time:index/sleep:Sleep": "the cloud needs a moment",
+}
+
+# Type of the resource -> what the role is granted on, and the input that names it.
+_BINDINGS = {
+    "gcp:projects/iAMMember:IAMMember": ("project", "project"),
+    "gcp:serviceaccount/iAMMember:IAMMember": ("service account", "serviceAccountId"),
+    "gcp:storage/bucketIAMMember:BucketIAMMember": ("bucket", "bucket"),
+    "gcp:pubsub/topicIAMMember:TopicIAMMember": ("topic", "topic"),
+    "gcp:pubsub/subscriptionIAMMember:SubscriptionIAMMember": ("subscription", "subscription"),
+    "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": ("service", "name"),
+    "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": ("repository", "repository"),
+    "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember": ("endpoint", "endpoint"),
+    "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember": ("App Engine service", "service"),
+}
+
+
+class LocalProvider(pulumi.runtime.Mocks):
+    """Creates what the program declares through the clients of the local services."""
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        storage_client: storage.Client,
+        publisher: pubsub_v1.PublisherClient,
+        subscriber: pubsub_v1.SubscriberClient,
+        runner: Runner,
+        permissions: Permissions,
+        front: Front,
+    ) -> None:
+        """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`."""
+        self._project = project
+        self._storage = storage_client
+        self._publisher = publisher
+        self._subscriber = subscriber
+        self._runner = runner
+        self._permissions = permissions
+        self._front = front
+        self._lock = threading.Lock()
+        self._dead_letters: dict[str, dict[str, Any]] = {}
+        self._applying = threading.Lock()
+        self._builds: list[_Build] = []
+        self._own_application = False
+        self.not_run: dict[str, int] = {}
+        """What was declared and changes nothing here: reason and how often."""
+        self.failures: list[Exception] = []
+        self.addresses: dict[str, str] = {}
+        """App Engine's address of a service, as the program makes it, and the one that it has here."""
+        self._makers: dict[str, Callable[[Inputs], tuple[str, Outputs]]] = {
+            "gcp:projects/serviceIdentity:ServiceIdentity": self._service_identity,
+            "gcp:serviceaccount/account:Account": self._account,
+            "gcp:artifactregistry/repository:Repository": self._repository,
+            "gcp:storage/bucket:Bucket": self._bucket,
+            "gcp:storage/bucketObject:BucketObject": self._bucket_object,
+            "gcp:storage/notification:Notification": self._notification,
+            "gcp:pubsub/topic:Topic": self._topic,
+            "gcp:pubsub/subscription:Subscription": self._subscription,
+            "gcp:cloudfunctionsv2/function:Function": self._function,
+            "gcp:appengine/application:Application": self._application,
+            "gcp:appengine/standardAppVersion:StandardAppVersion": self._app_version,
+        }
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        """One resource of the program."""
+        try:
+            return self._make(args)
+        except Exception as error:
+            self.failures.append(error)
+            raise
+
+    def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # the mocks take a bare dict as well
+        self, args: pulumi.runtime.MockCallArgs
+    ) -> dict[Any, Any]:
+        """One invoke of the program."""
+        invoke = args.token
+        project: str = args.args.get("project") or args.args.get("projectId") or self._project
+        if invoke == "gcp:storage/getProjectServiceAccount:getProjectServiceAccount":
+            member = f"serviceAccount:{STORAGE_AGENT}"
+            return {"emailAddress": STORAGE_AGENT, "member": member, "id": STORAGE_AGENT, "project": project}
+        if invoke == "gcp:organizations/getProject:getProject":
+            return {"number": PROJECT_NUMBER, "projectId": project, "id": f"projects/{project}", "name": project}
+        if invoke == "gcp:appengine/getDefaultServiceAccount:getDefaultServiceAccount":
+            email = f"{project}@appspot.gserviceaccount.com"
+            return {"email": email, "member": f"serviceAccount:{email}", "id": email, "project": project}
+        error = UnknownResourceError(f"the local cloud does not know the invoke {invoke!r}: add it to {__name__}")
+        self.failures.append(error)
+        raise error
+
+    def _make(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, Outputs]:
+        if not args.custom:  # a component only groups others
+            return args.name, dict(args.inputs)
+        if make := self._makers.get(args.typ):
+            resource_id, outputs = make(args.inputs)
+            return resource_id, {**args.inputs, **outputs}
+        if args.typ in _BINDINGS:
+            return self._bind(args)
+        if args.typ in NOT_RUN:
+            with self._lock:
+                self.not_run[args.typ] = self.not_run.get(args.typ, 0) + 1
+            return args.name, {"name": args.name, **args.inputs}
+        message = (
+            f"the program declares {args.name!r} of type {args.typ!r}, which the local cloud does not know: "
+            f"make it in {__name__}, or list it there as what changes nothing on one machine"
+        )
+        raise UnknownResourceError(message)
+
+    def _bind(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, Outputs]:
+        kind, key = _BINDINGS[args.typ]
+        condition = args.inputs.get("condition")
+        binding = Binding(
+            name=args.name,
+            kind=kind,
+            resource=args.inputs[key],
+            role=args.inputs["role"],
+            member=args.inputs["member"],
+            condition=condition["expression"] if condition else None,
+        )
+        self._permissions.grant(binding)
+        return f"{binding.resource}/{binding.role}/{binding.member}", dict(args.inputs)
+
+    def _service_identity(self, inputs: Inputs) -> tuple[str, Outputs]:
+        agent = inputs["service"].split(".")[0]
+        email = f"service-{PROJECT_NUMBER}@gcp-sa-{agent}.iam.gserviceaccount.com"
+        return email, {"email": email, "member": f"serviceAccount:{email}"}
+
+    def _account(self, inputs: Inputs) -> tuple[str, Outputs]:
+        email = f"{inputs['accountId']}@{self._project}.iam.gserviceaccount.com"
+        path = f"projects/{self._project}/serviceAccounts/{email}"
+        return path, {"email": email, "member": f"serviceAccount:{email}", "name": path}
+
+    def _bucket(self, inputs: Inputs) -> tuple[str, Outputs]:
+        bucket = self._storage.bucket(inputs["name"])
+        self._storage.create_bucket(bucket, location=inputs["location"])
+        return inputs["name"], {"url": f"gs://{inputs['name']}"}
+
+    def _bucket_object(self, inputs: Inputs) -> tuple[str, Outputs]:
+        source: pulumi.FileAsset = inputs["source"]
+        blob = self._storage.bucket(inputs["bucket"]).blob(inputs["name"])
+        blob.upload_from_filename(source.path)
+        return f"{inputs['bucket']}-{inputs['name']}", {"outputName": inputs["name"]}
+
+    def _notification(self, inputs: Inputs) -> tuple[str, Outputs]:
+        topic = inputs["topic"].removeprefix("//pubsub.googleapis.com/")
+        _, project, _, topic_name = topic.split("/")
+        if not self._permissions.allows(f"serviceAccount:{STORAGE_AGENT}", Need(permission=PUBLISH, resource=topic)):
+            message = (
+                f"The service account '{STORAGE_AGENT}' does not have permission to publish messages to the Cloud "
+                f"Pub/Sub topic '{inputs['topic']}', or that topic does not exist."
+            )
+            raise ApiError(403, "forbidden", message)
+        notification = self._storage.bucket(inputs["bucket"]).notification(
+            topic_name=topic_name,
+            topic_project=project,
+            event_types=inputs["eventTypes"],
+            payload_format=inputs["payloadFormat"],
+            custom_attributes=inputs.get("customAttributes"),
+            blob_name_prefix=inputs.get("objectNamePrefix"),
+        )
+        notification.create()
+        return str(notification.notification_id), {}
+
+    def _topic(self, inputs: Inputs) -> tuple[str, Outputs]:
+        path = f"projects/{self._project}/topics/{inputs['name']}"
+        self._publisher.create_topic(name=path)
+        return path, {}
+
+    def _subscription(self, inputs: Inputs) -> tuple[str, Outputs]:
+        path = f"projects/{self._project}/subscriptions/{inputs['name']}"
+        request: dict[str, Any] = {"name": path, "topic": self._topic_path(inputs["topic"])}
+        if "ackDeadlineSeconds" in inputs:
+            request["ack_deadline_seconds"] = int(inputs["ackDeadlineSeconds"])
+        if push := inputs.get("pushConfig"):
+            account: str | None = (push.get("oidcToken") or {}).get("serviceAccountEmail")
+            request["push_config"] = {"push_endpoint": as_identity(push["pushEndpoint"], account)}
+        # The retry policy is deliberately left out: under one, Google's emulator (version 528) forgets messages. Three that
+        # fail at once are pushed three times each and never again; without, it pushes about every second.
+        if dead := inputs.get("deadLetterPolicy"):
+            # Its grants come later: :meth:`apply_dead_letters`.
+            self._dead_letters[path] = {
+                "dead_letter_topic": self._topic_path(dead["deadLetterTopic"]),
+                "max_delivery_attempts": int(dead["maxDeliveryAttempts"]),
+            }
+        self._subscriber.create_subscription(request=request)
+        return path, {}
+
+    def apply_dead_letters(self) -> list[str]:
+        """Let each subscription keep dead letters if Pub/Sub's agent has the two permissions for it now.
+
+        Without them Google goes on delivering and never forwards, which is what the emulator does with a subscription
+        that has no policy. Returns the paths of the subscriptions that keep none.
+        """
+        member, without = f"serviceAccount:{PUBSUB_AGENT}", list[str]()
+        # One after the other, or an older answer could come last.
+        with self._applying:
+            for path, policy in self._dead_letters.items():
+                needs = (
+                    Need(permission=PUBLISH, resource=policy["dead_letter_topic"]),
+                    Need(permission=CONSUME, resource=path),
+                )
+                subscription: dict[str, Any] = {"name": path}
+                if all(self._permissions.allows(member, need) for need in needs):
+                    subscription["dead_letter_policy"] = policy
+                else:
+                    without.append(path)
+                self._subscriber.update_subscription(
+                    request={"subscription": subscription, "update_mask": {"paths": ["dead_letter_policy"]}}
+                )
+        return without
+
+    def _topic_path(self, topic: str) -> str:
+        return topic if topic.startswith("projects/") else f"projects/{self._project}/topics/{topic}"
+
+    def _function(self, inputs: Inputs) -> tuple[str, Outputs]:
+        build, service = inputs["buildConfig"], inputs["serviceConfig"]
+        source = build["source"]["storageSource"]
+        # Google reads the zip, and then, as the account that builds, a copy of it in a bucket of its own.
+        copy = object_name(f"gcf-v2-sources-{PROJECT_NUMBER}-{inputs['location']}", inputs["name"])
+        archive = self._build(
+            _Build(
+                account=build["serviceAccount"].rpartition("/")[2],
+                bucket=source["bucket"],
+                name=source["object"],
+                needs=(
+                    Need(permission=READ, resource=copy),
+                    Need(permission=_WRITE_IMAGE, resource=build["dockerRepository"]),
+                    self._write_log,
+                ),
+            )
+        )
+        port = self._runner.start_function(
+            inputs["name"], archive=archive, entry_point=build["entryPoint"], service=service
+        )
+        path = f"projects/{self._project}/locations/{inputs['location']}"
+        resource = f"{path}/services/{inputs['name']}"
+        address = self._front.open(inputs["name"], resource=resource, port=port, seconds=int(service["timeoutSeconds"]))
+        outputs = {
+            "url": address,
+            "serviceConfig": {**service, "uri": address, "service": resource},
+        }
+        return f"{path}/functions/{inputs['name']}", outputs
+
+    @property
+    def _write_log(self) -> Need:
+        return Need(permission="logging.logEntries.create", resource=f"projects/{self._project}")
+
+    def _build(self, build: "_Build") -> bytes:
+        """The zip to run, if whoever builds from it has all the permissions that Google's builder needs."""
+        for need in (Need(permission=READ, resource=object_name(build.bucket, build.name)), *build.needs):
+            self._permissions.require(build.account, need)
+        with self._lock:
+            if build not in self._builds:
+                self._builds.append(build)
+        return self._storage.bucket(build.bucket).blob(build.name).download_as_bytes()
+
+    def build_again(self) -> None:
+        """Build all that runs once more, as the next deployment does.
+
+        Raises:
+            PermissionDeniedError: who builds may not.
+        """
+        for build in list(self._builds):
+            self._build(build)
+
+    def _repository(self, inputs: Inputs) -> tuple[str, Outputs]:
+        """Of images, which are not made here."""
+        return f"projects/{self._project}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}", {}
+
+    def _application(self, inputs: Inputs) -> tuple[str, Outputs]:
+        """Made or found: here, every project has one. What is only looked up has no inputs."""
+        self._own_application = bool(inputs)
+        return self._project, {"defaultHostname": self._app_engine_host()}
+
+    def _app_version(self, inputs: Inputs) -> tuple[str, Outputs]:
+        service = inputs["service"]
+        bucket, _, name = inputs["deployment"]["zip"]["sourceUrl"].removeprefix(_DOWNLOADS).partition("/")
+        # Who set up an application that was there before has seen to what its builds need besides the zip.
+        images = f"projects/{self._project}/locations/-/repositories/gae-standard"
+        needs = (Need(permission=_WRITE_IMAGE, resource=images), self._write_log) if self._own_application else ()
+        port = self._runner.start_service(
+            service,
+            archive=self._build(
+                _Build(account=f"{self._project}@appspot.gserviceaccount.com", bucket=bucket, name=name, needs=needs)
+            ),
+            shell=inputs["entrypoint"]["shell"],
+            identity=inputs["serviceAccount"],
+            variables=inputs.get("envVariables", {}),
+        )
+        prefix = "" if service == "default" else f"{service}-dot-"
+        with self._lock:
+            self.addresses[f"https://{prefix}{self._app_engine_host()}"] = f"http://{HOST}:{port}"
+        path = f"apps/{self._project}/services/{service}/versions/{inputs['versionId']}"
+        return path, {"name": path}
+
+    def _app_engine_host(self) -> str:
+        return f"{self._project}.appspot.com"

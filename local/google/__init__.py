@@ -1,0 +1,1 @@
+"""Google's services on this machine, no kinder than Google."""

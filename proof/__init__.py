@@ -1,0 +1,1 @@
+"""`make proof`: takes the line apart on this machine and shows what holds."""
