@@ -24,8 +24,8 @@ from starlette.routing import Mount
 
 from inspection.model_id import parse_model_id
 from local.deploy.processes import CannotStartError
-from local.deploy.program import ProgramError, Stack, run_program
-from local.deploy.provider import NOT_RUN, PUBSUB_AGENT, STORAGE_AGENT, LocalProvider
+from local.deploy.program import ROOT, ProgramError, Stack, run_program
+from local.deploy.provider import NOT_RUN, PUBSUB_AGENT, STORAGE_AGENT, CannotUpdateError, LocalProvider
 from local.deploy.runner import ArchiveRunner, Program
 from local.google.front import Front
 from local.google.gate import ApiError, Call, Gate, RequestLog
@@ -66,6 +66,8 @@ class LocalCloud:
         gate: Gate | None = None,
         config: Mapping[str, object] | None = None,
         trained: Path = CACHE / "trained",
+        root: Path = ROOT,
+        while_building: Callable[[str], None] = lambda _: None,
     ) -> None:
         """A cloud that is not running yet.
 
@@ -74,12 +76,17 @@ class LocalCloud:
             gate: passed by every call that the program's bindings permit.
             config: keys of the stack, without their namespace, whose values are to be others than in its file.
             trained: keeps the models that are trained here, so that a stack can name one after the next start.
+            root: the repository whose stack file is read and whose `infra/` is run.
+            while_building: called during the build of each function (with its entry point) and App Engine service (with
+                its name). The build takes as long as the call, and fails if it raises :class:`ApiError`.
         """
         self._home = home
         self._stack = ExitStack()
         self._gate = gate or RequestLog()
         self._config = config or {}
         self._trained = trained
+        self._root = root
+        self._while_building = while_building
         self._signers = Signers()
         self.permissions = Permissions("")
         self.project = ""
@@ -90,22 +97,39 @@ class LocalCloud:
         self.outputs: Mapping[str, Any] = {}
 
     def start(self, say: Callable[[str], None]) -> None:
-        """Start everything; `say` is told what is being done.
+        """Start Google's services, then deploy with :meth:`up`; `say` is called with each step.
 
         Raises:
             CannotStartError: something is missing or did not start; the text says what to do.
         """
-        try:
+        with _as_cannot_start():
             self._start(say)
-        except (ProgramError, UnknownGrantError, ApiError, GoogleAPICallError, OSError) as error:
-            raise CannotStartError(str(error)) from error
+        self.up(say)
+
+    def up(self, say: Callable[[str], None]) -> None:
+        """Run the program as `pulumi up` does: create what it declares and what does not exist yet.
+
+        Raises:
+            CannotStartError: a resource could not be created. What was created stays and runs; the next call goes on.
+        """
+        say("the Pulumi program")
+        with _as_cannot_start():
+            try:
+                outputs = run_program(self._program_stack, self._provider, root=self._root, say=say).outputs
+            finally:
+                without = self._provider.apply_dead_letters()
+        self.outputs = {**outputs, **_here(outputs, self._provider.addresses)}
+        if without:
+            say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
+        say(f"not run on one machine: {_listed(self._provider.not_run)}")
+        self._write_state()
 
     def _start(self, say: Callable[[str], None]) -> None:
         self._take_home()
         self._stack.callback((self._home / STATE_FILE).unlink, missing_ok=True)
-        stack = Stack.read(STACK)
+        stack = Stack.read(STACK, root=self._root)
         others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
-        stack = replace(stack, config={**stack.config, **others})
+        stack = self._program_stack = replace(stack, config={**stack.config, **others})
         self.project = stack.text("gcp:project")
         model_name = _model_name(stack)
         self.permissions = Permissions(self.project)
@@ -136,9 +160,7 @@ class LocalCloud:
         self._stack.callback(runner.stop)
         self._stack.callback(front.close)
         self._runner = runner
-
-        say("the Pulumi program")
-        provider = LocalProvider(
+        self._provider = LocalProvider(
             project=self.project,
             storage_client=self.storage_client(),
             publisher=publisher,
@@ -146,15 +168,8 @@ class LocalCloud:
             runner=runner,
             permissions=self.permissions,
             front=front,
+            while_building=self._while_building,
         )
-        self._provider = provider
-        outputs = run_program(stack, provider, say=say).outputs
-        self.outputs = {**outputs, **_here(outputs, provider.addresses)}
-        if without := provider.apply_dead_letters():
-            say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
-        say(f"not run on one machine: {_listed(provider.not_run)}")
-        runner.wait()
-        self._write_state()
 
     @contextmanager
     def without(self, *bindings: Binding) -> Generator[None]:
@@ -343,6 +358,14 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             "AUTOML_EMULATOR_HOST": door.address,
             "AIPLATFORM_EMULATOR_HOST": address,
         }
+
+
+@contextmanager
+def _as_cannot_start() -> Generator[None]:
+    try:
+        yield
+    except (ProgramError, UnknownGrantError, CannotUpdateError, ApiError, GoogleAPICallError, OSError) as error:
+        raise CannotStartError(str(error)) from error
 
 
 def _model_name(stack: Stack) -> str:

@@ -5,6 +5,7 @@ depends on, in several threads at once. A resource type that is not in the table
 that the program declares is skipped silently.
 """
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ Outputs = dict[str, Any]
 
 
 class Runner(Protocol):
-    """What can start a declared program."""
+    """What can start a declared program. Each raises `CannotStartError` if the program does not come to listen."""
 
     def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Inputs) -> int:
         """Start a function from its archive; returns the port that it listens on."""
@@ -57,6 +58,10 @@ class _Build:
     """Of the zip in the bucket."""
     needs: tuple[Need, ...]
     """Besides reading the zip."""
+
+
+class CannotUpdateError(Exception):
+    """A resource that exists is declared with other inputs."""
 
 
 class UnknownResourceError(Exception):
@@ -103,8 +108,13 @@ class LocalProvider(pulumi.runtime.Mocks):
         runner: Runner,
         permissions: Permissions,
         front: Front,
+        while_building: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`."""
+        """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`.
+
+        `while_building` is called during the build of each function and App Engine service, with its entry point or
+        service name. The build takes as long as the call, and fails with the exception that it raises.
+        """
         self._project = project
         self._storage = storage_client
         self._publisher = publisher
@@ -112,6 +122,9 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._runner = runner
         self._permissions = permissions
         self._front = front
+        self._while_building = while_building
+        self._created: dict[tuple[str, str], tuple[str, tuple[str, Outputs]]] = {}
+        """By type and name, what was declared and what came of it."""
         self._lock = threading.Lock()
         self._dead_letters: dict[str, dict[str, Any]] = {}
         self._applying = threading.Lock()
@@ -119,7 +132,6 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._own_application = False
         self.not_run: dict[str, int] = {}
         """What was declared and changes nothing here: reason and how often."""
-        self.failures: list[Exception] = []
         self.addresses: dict[str, str] = {}
         """App Engine's address of a service, as the program makes it, and the one that it has here."""
         self._makers: dict[str, Callable[[Inputs], tuple[str, Outputs]]] = {
@@ -137,12 +149,20 @@ class LocalProvider(pulumi.runtime.Mocks):
         }
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
-        """One resource of the program."""
-        try:
-            return self._make(args)
-        except Exception as error:
-            self.failures.append(error)
-            raise
+        """One resource of the program: created, unless an earlier run of the program has created it.
+
+        Raises:
+            CannotUpdateError: it was created from other inputs.
+        """
+        key, declared = (args.typ, args.name), json.dumps(args.inputs, default=vars, sort_keys=True)
+        if key not in self._created:
+            self._created[key] = declared, self._make(args)
+        before, outcome = self._created[key]
+        if before != declared:
+            raise CannotUpdateError(
+                f"{args.name} has changed. The local cloud updates nothing: stop it and start it again"
+            )
+        return outcome
 
     def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # the mocks take a bare dict as well
         self, args: pulumi.runtime.MockCallArgs
@@ -158,9 +178,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         if invoke == "gcp:appengine/getDefaultServiceAccount:getDefaultServiceAccount":
             email = f"{project}@appspot.gserviceaccount.com"
             return {"email": email, "member": f"serviceAccount:{email}", "id": email, "project": project}
-        error = UnknownResourceError(f"the local cloud does not know the invoke {invoke!r}: add it to {__name__}")
-        self.failures.append(error)
-        raise error
+        raise UnknownResourceError(f"the local cloud does not know the invoke {invoke!r}: add it to {__name__}")
 
     def _make(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, Outputs]:
         if not args.custom:  # a component only groups others
@@ -303,6 +321,7 @@ class LocalProvider(pulumi.runtime.Mocks):
                 ),
             )
         )
+        self._while_building(build["entryPoint"])
         port = self._runner.start_function(
             inputs["name"], archive=archive, entry_point=build["entryPoint"], service=service
         )
@@ -352,11 +371,13 @@ class LocalProvider(pulumi.runtime.Mocks):
         # Who set up an application that was there before has seen to what its builds need besides the zip.
         images = f"projects/{self._project}/locations/-/repositories/gae-standard"
         needs = (Need(permission=_WRITE_IMAGE, resource=images), self._write_log) if self._own_application else ()
+        archive = self._build(
+            _Build(account=f"{self._project}@appspot.gserviceaccount.com", bucket=bucket, name=name, needs=needs)
+        )
+        self._while_building(service)
         port = self._runner.start_service(
             service,
-            archive=self._build(
-                _Build(account=f"{self._project}@appspot.gserviceaccount.com", bucket=bucket, name=name, needs=needs)
-            ),
+            archive=archive,
             shell=inputs["entrypoint"]["shell"],
             identity=inputs["serviceAccount"],
             variables=inputs.get("envVariables", {}),
