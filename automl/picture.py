@@ -9,6 +9,10 @@ import math
 
 from PIL import Image
 
+from imaging import bounded
+from imaging.bounded import UnusableImageError
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 MAX_JPEG_BYTES = 1_100_000
 MAX_SIDE = 4096
 MAX_PIXELS = 40_000_000
@@ -28,22 +32,18 @@ _TURNS = {
 _SUITS_A_MODEL = ("L", "RGB")
 
 
-class UnusableImageError(ValueError):
-    """No model can take this file; the text says why."""
-
-
 def prepare(data: bytes) -> bytes:
     """The picture as an upright JPEG of at most :data:`MAX_JPEG_BYTES`; one that is so already as it came.
 
     Raises:
-        UnusableImageError: it is no picture, damaged, or too large.
+        UnusableImageError: it is no picture, damaged, too large, or takes too long to decode.
+        bounded.DecoderError: decoding failed, and not because of the file.
     """
-    try:
-        image = Image.open(io.BytesIO(data))
-    except Exception as error:
-        raise UnusableImageError(f"it is no picture of a known format: {error or type(error).__name__}") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise UnusableImageError(f"the picture is too large to decode: over {MAX_PIXELS:,} pixels")
+    return bounded.run(_prepare, data)
+
+
+def _prepare(data: bytes) -> bytes:
+    image = _opened(data)
     try:
         image.draft(None, (MAX_SIDE, MAX_SIDE))
         image.load()
@@ -52,20 +52,52 @@ def prepare(data: bytes) -> bytes:
             return data
         image.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=2.0)
         return _fitting_jpeg(_flat(image if turn is None else image.transpose(turn)))
+    except MemoryError:
+        raise
     except Exception as error:
         # What a damaged file makes a decoder raise is not limited to any few types.
-        raise UnusableImageError(f"the picture is damaged or incomplete: {error or type(error).__name__}") from error
+        raise _damaged(error) from error
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
-    """A small JPEG for a person to look at; a ValueError if there is no picture in it."""
-    with Image.open(io.BytesIO(data)) as image:
+    """A JPEG of at most `side` pixels in width and height, for a person to look at.
+
+    Raises:
+        UnusableImageError, bounded.DecoderError: as :func:`prepare`.
+    """
+    return bounded.run(_thumbnail, data, side)
+
+
+def _thumbnail(data: bytes, side: int) -> bytes:
+    image = _opened(data)
+    try:
         image.draft("RGB", (side, side))
         image.load()
         turn = _turn(image)
         small = (image if turn is None else image.transpose(turn)).convert("RGB")
         small.thumbnail((side, side))
         return _jpeg(small)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> UnusableImageError:
+    return UnusableImageError(f"the picture is damaged or incomplete: {error or type(error).__name__}")
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnusableImageError(f"it is no picture of a known format: {error or type(error).__name__}") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise UnusableImageError(f"the picture is too large to decode: over {MAX_PIXELS:,} pixels")
+    bounded.claim(image.width * image.height)
+    return image
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

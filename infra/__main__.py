@@ -57,7 +57,11 @@ if settings.reviewers:
 
 paths = {"images": images, "predictions": predictions}
 functions = {"predict": predict.function, "move": move.function}
-Monitoring("monitoring", MonitoringArgs(settings=settings, paths=paths, functions=functions), usable)
+Monitoring(
+    "monitoring",
+    MonitoringArgs(settings=settings, paths=paths, functions=functions, inbound=announcement.bucket),
+    usable,
+)
 
 pulumi.export("inboundBucket", announcement.bucket.url)
 pulumi.export("predictionBucket", buckets.prediction.url)

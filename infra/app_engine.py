@@ -11,7 +11,7 @@ from pulumi_gcp import appengine, projects, serviceaccount, storage
 
 from infra.archive import Archive, build_default_archive
 from infra.function import RUNTIME, Platform
-from infra.part import Part
+from infra.part import Part, wait_after_create
 from infra.services import Services
 from infra.settings import Settings, SignIn
 
@@ -36,7 +36,11 @@ class AppEngine(Part):
     """Of the service `default`; other services put `<service>-dot-` in front of it."""
 
     def __init__(self, name: str, args: AppEngineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Grants are on this stack's own zips, and on the project only where the application is this stack's own."""
+        """The builder's grants: on this stack's own zips, on the bucket that App Engine stages in, and on the project.
+
+        The last three are one grant for all stacks of a project, which `pulumi destroy` of one stack leaves in place: the
+        others need them, and the application with its builder is never deleted either.
+        """
         super().__init__("AppEngine", name, opts)
         self._platform = args.platform
         settings = args.platform.settings
@@ -46,27 +50,35 @@ class AppEngine(Part):
         builder = appengine.get_default_service_account_output(
             project=settings.project, opts=self.question(depends_on=[application])
         ).member
+        waiting = wait_after_create(settings.grant_wait_seconds)
+        shared = self.child(retain_on_delete=True, hooks=waiting, depends_on=[application])
         grants: list[pulumi.Resource] = [
             storage.BucketIAMMember(
                 f"{name}-source-reader",
                 bucket=args.platform.sources.name,
                 role="roles/storage.objectViewer",
                 member=builder,
-                opts=self.child(),
-            )
-        ]
-        if settings.create_app_engine:
-            # In a new project, App Engine's own account may have no rights. It keeps its images in a repository that it
-            # makes at its first build, so that there is none yet to bind this to; logs have no narrower place at all.
-            grants += [
-                projects.IAMMember(
-                    f"{name}-{grant}", project=settings.project, role=role, member=builder, opts=self.child()
-                )
+                opts=self.child(hooks=waiting),
+            ),
+            # App Engine copies a zip to a bucket of its own, which comes with the application.
+            storage.BucketIAMMember(
+                f"{name}-staged-source-reader",
+                bucket=f"staging.{settings.project}.appspot.com",
+                role="roles/storage.objectViewer",
+                member=builder,
+                opts=shared,
+            ),
+            # In a project since May 2024, App Engine's own account may have no rights. It keeps its images in a repository
+            # that it makes at its first build, so that there is none yet to bind this to; logs have no narrower place.
+            *(
+                projects.IAMMember(f"{name}-{grant}", project=settings.project, role=role, member=builder, opts=shared)
                 for grant, role in (
                     ("image-writer", "roles/artifactregistry.writer"),
                     ("log-writer", "roles/logging.logWriter"),
                 )
-            ]
+            ),
+        ]
+        if settings.create_app_engine:
             self._declare_default(name, settings, application, grants)
         self.register_outputs({"hostname": self.hostname})
 

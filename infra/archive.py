@@ -41,7 +41,10 @@ def build_archive(part: str, *, root: Path) -> Archive:
     Raises:
         ArchiveError: a file that the builder needs is missing.
     """
-    return _pack(part, folder := root / "functions" / part, _below(folder) | _vocabulary(root), root)
+    files = _below(folder := root / "functions" / part) | _vocabulary(root)
+    if part == "predict":
+        files |= _modules(root, "imaging")
+    return _pack(part, folder, files, root)
 
 
 def build_review_archive(*, root: Path) -> Archive:
@@ -79,8 +82,11 @@ def _below(folder: Path) -> dict[str, Path]:
 
 
 def _vocabulary(root: Path) -> dict[str, Path]:
-    # The `inspection` command stays here: it is the only folder of the vocabulary, and needs clients that are not there.
-    return {f"inspection/{path.name}": path for path in (root / "inspection").glob("*.py")}
+    return _modules(root, "inspection")
+
+
+def _modules(root: Path, room: str) -> dict[str, Path]:
+    return {f"{room}/{path.name}": path for path in (root / room).glob("*.py")}
 
 
 def _sources(folder: Path) -> Iterator[Path]:

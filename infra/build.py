@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_gcp import artifactregistry, projects, serviceaccount, storage
 
-from infra.part import Part
+from infra.part import Part, wait_after_create
 from infra.settings import Settings
 
 
@@ -55,20 +55,26 @@ class Build(Part):
             ],
             opts=self.child(),
         )
+        # A build that starts right after the grants to a new account fails.
+        waiting = wait_after_create(settings.grant_wait_seconds)
+
+        def granted() -> pulumi.ResourceOptions:
+            return self.child(hooks=waiting)
+
         artifactregistry.RepositoryIamMember(
             f"{name}-image-writer",
             repository=self.repository.repository_id,
             location=settings.region,
             role="roles/artifactregistry.writer",
             member=self.account.member,
-            opts=self.child(),
+            opts=granted(),
         )
         storage.BucketIAMMember(
             f"{name}-source-reader",
             bucket=args.sources.name,
             role="roles/storage.objectViewer",
             member=self.account.member,
-            opts=self.child(),
+            opts=granted(),
         )
         # Cloud Functions copies the zip to a bucket that it makes itself when it first builds, so that there is none
         # yet to bind this to.
@@ -81,7 +87,7 @@ class Build(Part):
                 title="Only the sources of functions",
                 expression='resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")',
             ),
-            opts=self.child(),
+            opts=granted(),
         )
         # The log of a build; there is no narrower place than the project to write one to.
         projects.IAMMember(
@@ -89,6 +95,6 @@ class Build(Part):
             project=settings.project,
             role="roles/logging.logWriter",
             member=self.account.member,
-            opts=self.child(),
+            opts=granted(),
         )
         self.register_outputs({"email": self.account.email, "repository": self.repository.id})

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import pulumi
 from pydantic import (
@@ -37,6 +37,7 @@ from infra.naming import (
     review_host_label,
 )
 from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
+from inspection.layout import MAX_E_MAIL_BYTES
 from inspection.model_id import MODEL_ID_RULE, ModelId, parse_model_id
 from inspection.routing import Thresholds
 
@@ -96,6 +97,9 @@ Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_no_boolean)]
 
 
+AlertShare = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+
+
 def _known_label(label: str, info: ValidationInfo) -> str:
     labels = info.data.get("labels")  # absent where they are a mistake themselves
     if labels is not None and label not in labels:
@@ -120,6 +124,9 @@ Memory = Annotated[str, Field(description="256Mi to 4Gi, as in 512Mi or 2Gi")]
 class FunctionLimits(_Model):
     """What one function may use. `maxInstances` bounds its bill: more than that never run at once."""
 
+    _least_memory: ClassVar[int] = _MIN_MEMORY
+    _why_not: ClassVar[str] = "one CPU cannot have that"
+
     max_instances: Whole = Field(10, ge=1, le=1000, description="a whole number from 1 to 1000")
     concurrency: Concurrency = 8
     memory: Memory = "512Mi"
@@ -138,16 +145,19 @@ class FunctionLimits(_Model):
         if not match:
             raise _broken("it has no unit that is known")
         amount = int(match[1]) * (_MI_IN_GI if match[2] == "Gi" else 1)
-        if not _MIN_MEMORY <= amount <= _MAX_MEMORY:
-            raise _broken("one CPU cannot have that")
+        if not cls._least_memory <= amount <= _MAX_MEMORY:
+            raise _broken(cls._why_not)
         return memory
 
 
 class PredictLimits(FunctionLimits):
-    """What the function that decodes pictures may use: the largest it takes needs up to 800 MB while it is in work."""
+    """What the function that decodes images may use. The largest that it takes needs 815 MB (measured)."""
+
+    _least_memory: ClassVar[int] = _MI_IN_GI
+    _why_not: ClassVar[str] = "the largest images need 815 MB, and one CPU cannot have more than 4Gi"
 
     concurrency: Concurrency = 4
-    memory: Memory = "2Gi"
+    memory: Annotated[str, Field(description="1Gi to 4Gi, as in 1Gi or 2Gi")] = "2Gi"
 
 
 class ReviewLimits(_Model):
@@ -170,6 +180,7 @@ _IAP_CLIENT_RULE = (
     "an OAuth client's, both id and secret, beside createAppEngine: true and signIn: iap, and nowhere else (an "
     "application that is there already has its Identity-Aware Proxy switched on in the console)"
 )
+_ALERT_SHARE_RULE = "a number above 0 and up to 1; 1 for no such alert"
 _LIMITS_RULE = "an object with maxInstances, concurrency, memory and timeoutSeconds, each of which may be left out"
 
 
@@ -236,12 +247,16 @@ class Settings(_Model):
         FunctionLimits.model_validate({}), description=_LIMITS_RULE
     )
 
-    # 20 attempts, 10 seconds apart at first and 600 at last, take more than two hours: an outage of the model that is
-    # shorter than that needs nobody.
-    delivery_attempts: Whole = Field(20, ge=5, le=100, description="a whole number from 5 to 100")
+    # Pub/Sub doubles the pause after each attempt, from 10 seconds to 600: 40 attempts take 5.7 hours, 20 took 2.3. An
+    # overload counts as attempts as well (429), and one of three hours must not make a dead letter of a good image.
+    delivery_attempts: Whole = Field(40, ge=5, le=100, description="a whole number from 5 to 100")
     minimum_backoff_seconds: Whole = Field(10, ge=0, le=600, description="a whole number of seconds from 0 to 600")
     maximum_backoff_seconds: Whole = Field(
         600, ge=0, le=600, description="a whole number of seconds from 0 to 600, not below minimumBackoffSeconds"
+    )
+    # The provider's own example waits 60 seconds. IAM's documents say two minutes, and sometimes seven.
+    grant_wait_seconds: Whole = Field(
+        120, ge=0, le=900, description="a whole number of seconds from 0 to 900: the wait after new grants to a builder"
     )
     message_retention_days: Whole = Field(
         31, ge=1, le=31, description="a whole number of days from 1 to 31; dead letters are gone after that"
@@ -251,14 +266,19 @@ class Settings(_Model):
     alert_hours_without_pictures: Whole = Field(
         24, ge=0, le=24, description="a whole number of hours from 1 to 24, or 0 for no such alert"
     )
-    alert_unclear_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_no_boolean)] = Field(
-        0.3, description="a number above 0 and up to 1; 1 for no such alert"
-    )
+    alert_unclear_share: AlertShare = Field(0.3, description=_ALERT_SHARE_RULE)
+    alert_rejected_share: AlertShare = Field(0.1, description=_ALERT_SHARE_RULE)
     alert_function_errors: Whole = Field(
         10,
         ge=0,
         le=1_000_000,
         description="a whole number from 0 to 1000000: the failures of a function in ten minutes",
+    )
+    alert_refused_pushes: Whole = Field(
+        10,
+        ge=0,
+        le=1_000_000,
+        description="a whole number from 0 to 1000000: the pushes that a function refuses in each ten minutes of half an hour",
     )
     keep_logs_days: Whole = Field(
         0, ge=0, le=3650, description="a whole number of days from 1 to 3650, or 0 for the project's own 30 days"
@@ -331,6 +351,8 @@ class Settings(_Model):
         reasons: list[str] = []
         if wrong := [reviewer for reviewer in reviewers if not _E_MAIL.fullmatch(reviewer)]:
             reasons.append(f"{_quoted(wrong)} is no e-mail address")
+        if long := [reviewer for reviewer in reviewers if len(reviewer.lower().encode()) > MAX_E_MAIL_BYTES]:
+            reasons.append(f"{_quoted(long)} is longer than {MAX_E_MAIL_BYTES} bytes")
         if twice := _twice(reviewers):
             reasons.append(f"{_quoted(twice)} is there twice")
         return _unless(reasons, reviewers)

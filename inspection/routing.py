@@ -1,5 +1,6 @@
 """The decision: which folder an image goes to."""
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,5 +28,14 @@ def folder_for(label: str, score: float, thresholds: Thresholds) -> str:
 
     A label that the stack does not know is never sure: a person decides.
     """
-    sure = label in thresholds.labels and score >= thresholds.for_label(label)
+    sure = label in thresholds.labels and as_score(score) >= as_score(thresholds.for_label(label))
     return label if sure else UNCLEAR
+
+
+def as_score(number: float) -> float:
+    """The number as a model would say it: the nearest of 32 bits.
+
+    Models answer in 32 bits, where 0.7 is 0.699999988 and arrives as 0.69999999. A threshold is written in decimals. Both
+    are compared in 32 bits, so that an equal score reaches its threshold.
+    """
+    return struct.unpack("f", struct.pack("f", number))[0]

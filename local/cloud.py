@@ -68,6 +68,7 @@ class LocalCloud:
         trained: Path = CACHE / "trained",
         root: Path = ROOT,
         while_building: Callable[[str], None] = lambda _: None,
+        grants_take_seconds: float = 0,
     ) -> None:
         """A cloud that is not running yet.
 
@@ -75,6 +76,7 @@ class LocalCloud:
             home: keeps what only this run needs; emptied at the start.
             gate: passed by every call that the program's bindings permit.
             config: keys of the stack, without their namespace, whose values are to be others than in its file.
+            grants_take_seconds: after which a new binding counts; at Google, minutes.
             trained: keeps the models that are trained here, so that a stack can name one after the next start.
             root: the repository whose stack file is read and whose `infra/` is run.
             while_building: called during the build of each function (with its entry point) and App Engine service (with
@@ -87,6 +89,7 @@ class LocalCloud:
         self._trained = trained
         self._root = root
         self._while_building = while_building
+        self._grants_take_seconds = grants_take_seconds
         self._signers = Signers()
         self.permissions = Permissions("")
         self.project = ""
@@ -115,7 +118,14 @@ class LocalCloud:
         say("the Pulumi program")
         with _as_cannot_start():
             try:
-                outputs = run_program(self._program_stack, self._provider, root=self._root, say=say).outputs
+                outputs = run_program(
+                    self._program_stack,
+                    self._provider,
+                    root=self._root,
+                    say=say,
+                    run_hooks=True,
+                    existing=self._provider.existing,
+                ).outputs
             finally:
                 without = self._provider.apply_dead_letters()
         self.outputs = {**outputs, **_here(outputs, self._provider.addresses)}
@@ -132,7 +142,7 @@ class LocalCloud:
         stack = self._program_stack = replace(stack, config={**stack.config, **others})
         self.project = stack.text("gcp:project")
         model_name = _model_name(stack)
-        self.permissions = Permissions(self.project)
+        self.permissions = Permissions(self.project, grants_take_seconds=self._grants_take_seconds)
         say("Google's Pub/Sub emulator")
         emulator = PubSubEmulator(self._home)
         self._stack.callback(emulator.stop)

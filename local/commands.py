@@ -31,10 +31,14 @@ local_app = typer.Typer(
 
 
 @local_app.command(epilog="Example: inspection local up")
-def up() -> None:
+def up(
+    grants_take: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, max=900, help="Let new grants take effect so late, as at Google.")
+    ] = 0,
+) -> None:
     """Start everything and keep it running until Ctrl-C."""
     console = Console()
-    with _running_cloud(CLOUD_HOME, console, code_when_stopped=0) as cloud:
+    with _running_cloud(CLOUD_HOME, console, code_when_stopped=0, grants_take_seconds=grants_take) as cloud:
         console.print(cloud.how_to_use(), highlight=False, soft_wrap=True)
         while True:
             cloud.check()
@@ -139,7 +143,9 @@ def bucket(
 
 
 @contextmanager
-def _running_cloud(home: Path, console: Console, *, code_when_stopped: int) -> Generator["LocalCloud"]:
+def _running_cloud(
+    home: Path, console: Console, *, code_when_stopped: int, grants_take_seconds: float = 0
+) -> Generator["LocalCloud"]:
     """Whatever ends this process, or the `make` that started it, ends the cloud as well."""
     from local.deploy.processes import CannotStartError
 
@@ -150,7 +156,7 @@ def _running_cloud(home: Path, console: Console, *, code_when_stopped: int) -> G
     try:
         with console.status("Starting"):
             from local.cloud import LocalCloud
-        with LocalCloud(home) as cloud:
+        with LocalCloud(home, grants_take_seconds=grants_take_seconds) as cloud:
             with console.status("Starting") as status:
 
                 def say(what: str) -> None:

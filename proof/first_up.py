@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local.cloud import LocalCloud
-from local.demo.run import landed_pictures, wait_for_landing
+from local.demo.run import SECONDS_WITHOUT_A_LANDING, landed_pictures, wait_for_landing
 from local.demo.samples import samples
 from local.deploy.processes import CannotStartError
 from local.deploy.program import ROOT
@@ -156,7 +156,13 @@ def _announces(call: Call) -> bool:
     return call.method == "storage.buckets.update" and call.bucket == BUCKET
 
 
-def run(scenario: Scenario, *, root: Path = ROOT, say: Callable[[str], None] = lambda _: None) -> Outcome:
+def run(
+    scenario: Scenario,
+    *,
+    root: Path = ROOT,
+    seconds_without_a_landing: float = SECONDS_WITHOUT_A_LANDING,
+    say: Callable[[str], None] = lambda _: None,
+) -> Outcome:
     """Run the program of `root` for the first time while a camera uploads, and look where each image is afterwards."""
     to_fail = set(scenario.failing)
 
@@ -187,7 +193,7 @@ def run(scenario: Scenario, *, root: Path = ROOT, say: Callable[[str], None] = l
         finally:
             camera.stop()
         uploading.result()
-        return _look(scenario, cloud, camera, Path(folder))
+        return _look(scenario, cloud, camera, Path(folder), seconds_without_a_landing)
 
 
 def _up(cloud: LocalCloud, camera: Camera, *, fails: bool, say: Callable[[str], None]) -> None:
@@ -203,18 +209,21 @@ def _up(cloud: LocalCloud, camera: Camera, *, fails: bool, say: Callable[[str], 
             raise AssertionError("the build failed, and `up` did not")
 
 
-def _look(scenario: Scenario, cloud: LocalCloud, camera: Camera, folder: Path) -> Outcome:
+def _look(scenario: Scenario, cloud: LocalCloud, camera: Camera, folder: Path, seconds: float) -> Outcome:
     problems: list[str] = []
-    quiet = Console(quiet=True)
-    at_once = wait_for_landing(cloud, set(camera.announced), quiet).keys()
-    lost = sorted(set(camera.announced) - at_once)
+
+    def wait_for(names: Collection[str]) -> Collection[str]:
+        return wait_for_landing(cloud, set(names), Console(quiet=True), seconds_without_a_landing=seconds).keys()
+
+    at_once = wait_for(camera.announced)
+    lost = sorted(set(camera.announced) - set(at_once))
     problems += [f"{name} was uploaded to a line that announced it, and did not land" for name in lost]
     shown = _redrive(folder)
     if unnamed := sorted(set(camera.unannounced) - set(re.findall(r"image-\d+\.jpeg", shown))):
         problems.append(f"`inspection redrive` does not name {', '.join(unnamed)}:\n{shown}")
     before = landed_pictures(cloud).keys() & set(camera.accepted)
     _redrive(folder, "--yes")
-    landed = wait_for_landing(cloud, set(camera.accepted), quiet).keys()
+    landed = set(wait_for(camera.accepted))
     problems += [f"{name} is LOST" for name in sorted(set(camera.accepted) - landed)]
     return Outcome(
         scenario=scenario.name,

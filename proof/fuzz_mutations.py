@@ -137,17 +137,18 @@ def _interrupted_after(seconds: float) -> Generator[None]:
 _STATUS: Final = Path("/proc/self/status")
 
 
-def forget_peak() -> None:
+def forget_peak(process: int | None = None) -> None:
     """Linux alone can; elsewhere the peak is the process's own, from its start."""
     if _STATUS.exists():
-        Path("/proc/self/clear_refs").write_text("5")
+        Path(f"/proc/{process or 'self'}/clear_refs").write_text("5")
 
 
-def peak_bytes() -> int:
-    """Of this process in memory, since it was forgotten."""
+def peak_bytes(process: int | None = None) -> int:
+    """Of this process (elsewhere than on Linux), or of another one, in memory since it was forgotten."""
     if not _STATUS.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    [line] = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+    status = Path(f"/proc/{process or 'self'}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
 
 

@@ -28,21 +28,27 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 from PIL import Image, ImageCms, ImageDraw
 
 from proof.fuzz_mutations import Fuzzed, forget_peak, mutated_bytes, peak_bytes
+from tests.functions.slow_files import SLOW_FILES
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 GZIP: Final = "gzip"
 """Pictures of every format as they lie in a bucket with `Content-Encoding: gzip`, the mutations behind or in front of it."""
 BOMBS: Final = "bombs"
+SLOW: Final = "slow"
+"""Files that keep a decoder busy for long, each by other means."""
 PLANTED: Final = "planted"
 """No pictures but faults of a decoder, to see that each is found."""
-_FAULTS: Final = (b"good", b"crash", b"hang", b"memory", b"surprise", b"chatter", b"good")
+_FAULTS: Final = (b"good", b"crash", b"hang", b"memory", b"surprise", b"chatter", b"busy", b"good")
 
 SECONDS_FOR_ONE: Final = 60.0
-"""Generous for a busy machine: the largest picture that is decoded takes a few seconds."""
+"""Generous for a busy machine: four times the CPU time after which the largest picture is refused."""
+CPU_SECONDS_FOR_ONE: Final = 16.0
+"""Of the process and of those in which it decodes: 15 for the largest picture, and what is not decoding."""
 MEMORY_BYTES: Final = 1_500_000_000
 """Of address space, the interpreter's own included: predict has 2 Gi, and decodes one picture at a time."""
 MAX_FILE_BYTES: Final = 50_000_000
@@ -51,14 +57,14 @@ MAX_ERROR_BYTES: Final = 2_000
 """The reason goes with the picture as metadata, of which an object has 8 KiB."""
 
 
-def fuzz_pictures(count: int, seed: int, *, formats: tuple[str, ...] = (*FORMATS, GZIP, BOMBS)) -> list[Fuzzed]:
+def fuzz_pictures(count: int, seed: int, *, formats: tuple[str, ...] = (*FORMATS, GZIP, BOMBS, SLOW)) -> list[Fuzzed]:
     """`count` mutations of pictures of each format; the same for the same seed."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(partial(_fuzz, count=count, seed=seed), formats))
 
 
 def _count(kind: str, count: int) -> int:
-    return {BOMBS: len(_bombs()), PLANTED: len(_FAULTS)}.get(kind, count)
+    return {BOMBS: len(_bombs()), SLOW: len(SLOW_FILES), PLANTED: len(_FAULTS)}.get(kind, count)
 
 
 def _fuzz(kind: str, *, count: int, seed: int) -> Fuzzed:
@@ -85,6 +91,9 @@ def _run_worker(fuzzed: Fuzzed, kind: str, count: int, seed: int) -> None:
             fuzzed.outcomes[result["outcome"]] += 1
             fuzzed.slowest = max(fuzzed.slowest, result["seconds"])
             fuzzed.peak_bytes = max(fuzzed.peak_bytes, result["peak_bytes"])
+            if result["cpu_seconds"] > CPU_SECONDS_FOR_ONE:
+                about = f"{kind} {result['number']} of seed {seed}: {result['cpu_seconds']:.1f} s"
+                fuzzed.find("took too much CPU time", about)
             if result["finding"]:
                 fuzzed.find(result["finding"], f"{kind} {result['number']} of seed {seed}: {result['about']}")
         worker.wait()
@@ -116,8 +125,9 @@ def main(kind: str, first: int, count: int, seed: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for number, data in enumerate(islice(_files(kind, seed), first, first + count), start=first):
-        forget_peak()
-        start = time.perf_counter()
+        for process in (None, *_decoders()):
+            forget_peak(process)
+        start, cpu_seconds = time.perf_counter(), _cpu_seconds()
         outcome, finding, about = _prepared(picture, data, is_gzip=kind == GZIP)
         print(  # noqa: T201 - read by the process that started this one
             json.dumps(
@@ -127,11 +137,23 @@ def main(kind: str, first: int, count: int, seed: int) -> None:
                     "finding": finding,
                     "about": about,
                     "seconds": time.perf_counter() - start,
-                    "peak_bytes": peak_bytes(),
+                    "cpu_seconds": _cpu_seconds() - cpu_seconds,
+                    "peak_bytes": sum(peak_bytes(process) for process in (None, *_decoders())),
                 }
             ),
             flush=True,
         )
+
+
+def _decoders() -> list[int]:
+    return [child.pid for child in psutil.Process().children()]
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of all that it started."""
+    own = os.times()
+    running = [child.cpu_times() for child in psutil.Process().children()]
+    return own.user + own.system + own.children_user + own.children_system + sum(t.user + t.system for t in running)
 
 
 def _prepared(picture: Any, data: bytes, *, is_gzip: bool) -> tuple[str, str, str]:  # noqa: ANN401 - predict's module
@@ -148,7 +170,9 @@ def _prepared(picture: Any, data: bytes, *, is_gzip: bool) -> tuple[str, str, st
             text.encode()
         except UnicodeEncodeError:
             return "refused", "a reason that cannot be told", repr(text)
-        return "refused with a reason", "", ""
+        if "decoder crashed" in text:
+            return "refused", "the decoder crashed", text
+        return "refused for its time" if "takes too long" in text else "refused with a reason", "", ""
     except BaseException as error:  # noqa: BLE001 - any other is a finding, a MemoryError too
         return "crashed", f"unexpected {type(error).__name__}", str(error)[:300]
     with Image.open(io.BytesIO(jpeg)) as seen:
@@ -165,6 +189,10 @@ def _planted(picture: Any) -> Callable[[bytes], bytes]:  # noqa: ANN401 - predic
                 os.kill(os.getpid(), signal.SIGSEGV)
             case b"hang":
                 threading.Event().wait()
+            case b"busy":
+                until = time.process_time() + 1.5
+                while time.process_time() < until:
+                    pass
             case b"memory":
                 bytearray(2 * MEMORY_BYTES)
             case b"surprise":
@@ -182,6 +210,8 @@ def _files(kind: str, seed: int) -> Iterator[bytes]:
     match kind:
         case "bombs":
             return (bomb() for bomb in _bombs())
+        case "slow":
+            return (make() for make in SLOW_FILES.values())
         case "planted":
             return iter(_FAULTS)
         case _:

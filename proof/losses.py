@@ -161,6 +161,12 @@ def _predicted_large(line: Line) -> None:
     line.rewrite_calls = 3
 
 
+def _predicted_with_full_metadata(line: Line) -> None:
+    """The camera's own metadata leaves as little room as it may."""
+    line.upload(NAME, picture(GREY, 1), notes="x" * 7_900)
+    line.predict()
+
+
 def _announce_no_picture(line: Line) -> None:
     line.upload(NAME, b"no picture at all")
 
@@ -294,6 +300,11 @@ def _decide_and_undo(line: Line, shown: dict[str, Any]) -> None:
     _accepted(line.anna.undo(answer.json()))
 
 
+def _guess(line: Line, shown: dict[str, Any]) -> None:
+    answer = line.bert.decide(shown, "defect")
+    assert answer.status_code == 409, f"a guess at another's claim was answered {answer.status_code}: {answer.text}"
+
+
 def _claims(path: str) -> Callable[[Line, dict[str, Any]], None]:
     def act(line: Line, shown: dict[str, Any]) -> None:
         body = {"pictures": [{"id": shown["id"], "claim": shown["claim"]}]}
@@ -338,6 +349,14 @@ def _is_waiting(line: Line, _: object) -> list[str]:
     return [] if right else [f"it does not wait any more, or as decided: {found}"]
 
 
+def _can_be_decided(line: Line, _: object) -> list[str]:
+    (shown,) = line.anna.queue()
+    decision = line.anna.decide(shown, "ok")
+    _accepted(decision)
+    _accepted(line.anna.undo(decision.json()))
+    return line.problems()
+
+
 def _is_shown(_: Line, shown: dict[str, Any]) -> list[str]:
     answer = httpx2.get(shown["link"])
     return (
@@ -361,6 +380,13 @@ PIPELINE = (
     Scenario(name="predict, compressed", part=PREDICT, prepare=_announce_compressed, act=_flow),
     Scenario(name="move", part=MOVE, prepare=_predicted(), act=_flow),
     Scenario(name="move, a large picture", part=MOVE, prepare=_predicted_large, act=_flow),
+    Scenario(
+        name="move, metadata is full",
+        part=MOVE,
+        prepare=_predicted_with_full_metadata,
+        act=_flow,
+        expect=_can_be_decided,
+    ),
     Scenario(name="move, no picture", part=MOVE, prepare=_rejected, act=_flow),
     Scenario(name="move, the name is taken", part=MOVE, prepare=_name_taken, act=_flow),
     Scenario(name="move, two names are taken", part=MOVE, prepare=_both_names_taken, act=_flow),
@@ -394,6 +420,7 @@ REVIEWING = tuple(
         ("decide, the name is taken", _shown_and_filed_name_taken, _decide, _is_decided, True),
         ("decide once more", _decided, _decide, _is_decided, True),
         ("decide on another's picture", _shown_to_another_by_now, _decide_too_late, _is_waiting, True),
+        ("decide on what another holds, by a guess", _shown, _guess, _is_waiting, True),
         ("decide on what another left", _left_half_decided, _decide_as_bert, _is_decided_by_bert, True),
         ("decide otherwise", _half_decided, _decide_too_late, _is_recorded, True),
         ("undo", _decided, _undo, _is_waiting, True),

@@ -58,7 +58,7 @@ from local.google.rpc import RunningGrpcServer, unary_method
 from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
 from local.google.storage.store import ObjectStore
-from webapp import images, reviewing, waiting
+from webapp import images, picture_store, reviewing, waiting
 from webapp.guard import PAGE_HEADER
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client
@@ -188,6 +188,7 @@ def what_is_wrong(
         for place in [*copies, *([original] if original else [])]:
             problems += _changes(place, one)
         problems += [problem for copy in copies for problem in _untruths(copy, scores(one.data), models)]
+        problems += [problem for copy in copies for problem in _too_full(copy)]
     problems += [
         f"FOREIGN: {found.name} ({source}) was never sent" for source, all_ in places.items() for found in all_
     ]
@@ -219,6 +220,13 @@ def _changes(place: Found, sent: Sent) -> list[str]:
         if has != had:
             changed.append(f"CHANGED: {place.name} has the {what} {has}, {sent.source} had {had}")
     return changed
+
+
+def _too_full(copy: Found) -> list[str]:
+    filed = [entry for entry in copy.metadata.items() if entry[0] not in layout.REVIEW_METADATA]
+    room = layout.MAX_METADATA_BYTES - sum(map(layout.metadata_bytes, filed))
+    needed = layout.REVIEW_RESERVE_BYTES
+    return [f"NO ROOM: {copy.name} has {room} bytes left for a decision, which may need {needed}"] * (room < needed)
 
 
 def _untruths(copy: Found, scores: Mapping[str, float] | None, models: Container[str]) -> list[str]:
@@ -444,7 +452,7 @@ def app_does_not_try_again(counts: Callable[[], bool]) -> Generator[None]:
     with (
         patch.object(WaitingCount, "_count", count_or_not),
         patch.object(waiting, "_RETRY", None),
-        patch.object(reviewing, "_RETRY", None),
+        patch.object(picture_store, "_RETRY", None),
     ):
         yield
 
@@ -453,7 +461,7 @@ def app_does_not_try_again(counts: Callable[[], bool]) -> Generator[None]:
 def app_tries_again() -> Generator[None]:
     """Let the review app's client mend failures by itself, as it does when deployed, but without its pauses."""
     retry = DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.05).with_timeout(5)
-    with patch.object(reviewing, "_RETRY", retry), patch.object(waiting, "_RETRY", retry):
+    with patch.object(picture_store, "_RETRY", retry), patch.object(waiting, "_RETRY", retry):
         yield
 
 
@@ -661,13 +669,18 @@ class Line:
 
     # What can be done
 
-    def upload(self, name: str, data: bytes, *, content_encoding: str = "") -> Sent:
-        """What a camera does. An image of this name that nobody has copied yet is overwritten, by the camera itself."""
+    def upload(self, name: str, data: bytes, *, content_encoding: str = "", notes: str = "") -> Sent:
+        """What a camera does. An image of this name that nobody has copied yet is overwritten, by the camera itself.
+
+        `notes` are of its metadata, and more than there is room for.
+        """
         copied = {found.metadata.get(layout.SOURCE) for found in self.found(PREDICTION)}
         for one in self.sent:
             if one.name == name and one.source not in copied:
                 self.replaced.add(one.source)
-        return self._send(self.inbound.blob(name), data, content_encoding=content_encoding)
+        blob = self.inbound.blob(name)
+        blob.metadata = {"notes": notes} if notes else None
+        return self._send(blob, data, content_encoding=content_encoding)
 
     def put(self, name: str, data: bytes) -> Sent:
         """A picture that is in the prediction bucket since earlier."""
@@ -740,7 +753,7 @@ class Line:
                 stack.enter_context(patch.dict(once, timeout=SECONDS_TO_GIVE_UP))
             for name in ("classifiers.automl", "classifiers.vertex"):
                 stack.enter_context(patch.object(sys.modules[name], "TIMEOUT_SECONDS", SECONDS_TO_GIVE_UP))
-            for module in (reviewing, waiting, images):
+            for module in (picture_store, waiting, images):
                 stack.enter_context(patch.object(module, "_TIMEOUT", SECONDS_TO_GIVE_UP))
             yield
 

@@ -35,6 +35,7 @@ Code = Literal[
     "decided",
     "claimed",
     "changed",
+    "retained",
     "undo_refused",
     "unavailable",
     "misconfigured",
@@ -78,7 +79,7 @@ class Picture(_Model):
     """A picture that is now claimed for the page that asked."""
 
     id: str
-    claim: str = Field(description="Hand it back with whatever is done with the picture.")
+    claim: str = Field(description="Hand it back with a decision, or to let go of the picture.")
     name: str = Field(description="As the camera called it.")
     label: str | None = Field(description="The model's best label.")
     score: float | None = Field(description="Of that label, 0 to 1.")
@@ -108,6 +109,9 @@ class Queue(_Model):
     pictures: list[Picture]
     cursor: str | None
     waiting: Waiting
+    passed_over: int = Field(
+        description="How many free pictures were left out because the storage refuses a claim on them."
+    )
 
 
 class DecisionRequest(_Model):
@@ -126,12 +130,6 @@ class Decision(_Model):
     decided_at: datetime
     undo: str = Field(description="Takes this decision back, through `undo`.")
     waiting: Waiting
-
-
-class SkipRequest(_Model):
-    """Return a picture to the end of the queue."""
-
-    claim: Claim
 
 
 class UndoRequest(_Model):

@@ -19,6 +19,7 @@ from google.cloud.storage import Client
 from requests.adapters import HTTPAdapter
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
@@ -33,6 +34,8 @@ from webapp.sign_in import SignIn, sign_in_for
 
 PAGE = Path(__file__).parent / "frontend" / "dist"
 """The built page."""
+
+_PAGE_METHODS = ("GET", "HEAD")
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 """Storage, and IAM for signing."""
@@ -81,7 +84,7 @@ def review_app(
     app.state.reviewing = reviewing
     app.state.images = images
     if page.is_dir():
-        app.mount("/", PageFiles(directory=page, html=True))
+        app.router.routes.append(_PageMount("/", PageFiles(directory=page, html=True)))
     else:
         _log.error("there is no built page in %s: only the API is served; run `npm run build` in webapp/frontend", page)
     return Guard(app, sign_in=sign_in, settings=settings, image_origin=images.origin)
@@ -124,8 +127,26 @@ def storage_client(credentials: Credentials) -> Client:
     return Client(project="unused", credentials=credentials, _http=session)
 
 
+class _PageMount(Mount):
+    """All addresses but the API's: those answer for themselves which methods they have."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the page answers the request."""
+        return (Match.NONE, {}) if scope["path"].startswith("/api/") else super().matches(scope)
+
+
 class PageFiles(StaticFiles):
     """The built page. Its assets have their content's hash in the name, so only the rest can change."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file that the path names.
+
+        Raises:
+            HTTPException: 404 or 405.
+        """
+        if scope["method"] not in _PAGE_METHODS:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(_PAGE_METHODS)})
+        return await super().get_response(path, scope)
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
@@ -153,9 +174,14 @@ def _invalid(_: Request, error: Exception) -> Response:
 
 
 def _http_error(request: Request, error: Exception) -> Response:
-    status = HTTPStatus(cast("HTTPException", error).status_code)
+    known = cast("HTTPException", error)
+    status = HTTPStatus(known.status_code)
     code: api.Code = "not_found" if status == HTTPStatus.NOT_FOUND else "invalid"
-    return _answer(status, code, f"{request.method} {request.url.path}: {status.phrase}")
+    # FastAPI answers 400 to nothing else.
+    reason = "the body is not JSON in UTF-8" if status == HTTPStatus.BAD_REQUEST else status.phrase
+    answer = _answer(status, code, f"{request.method} {request.url.path}: {reason}")
+    answer.headers.update(known.headers or {})
+    return answer
 
 
 def _storage_unavailable(request: Request, error: Exception) -> Response:

@@ -148,8 +148,13 @@ class StoredPicture:
 
     @property
     def decision(self) -> str | None:
-        """The label that a person gave."""
-        return self.metadata.get(layout.DECISION)
+        """The label that a person gave.
+
+        A decision beside another's claim does not count: it was recorded by a page that did not hold the picture, and
+        that is taken back as soon as it shows. Until then, or where the instance died in between, the claim stands.
+        """
+        holder = self.metadata.get(CLAIMED_BY, self.decided_by), self.metadata.get(CLAIMED_ON, self.decided_on[0])
+        return self.metadata.get(layout.DECISION) if holder == (self.decided_by, self.decided_on[0]) else None
 
     @property
     def decided_by(self) -> str:

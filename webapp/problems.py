@@ -44,6 +44,15 @@ def changed() -> ProblemError:
     return ProblemError(HTTPStatus.CONFLICT, api.Problem(code="changed", message=message))
 
 
+def retained() -> ProblemError:
+    """The storage keeps the picture where it is."""
+    message = (
+        "A retention policy or a hold in the storage keeps this picture where it is, so it cannot be moved. Whoever runs "
+        "this line can lift it; the picture comes again at the end of the queue."
+    )
+    return ProblemError(HTTPStatus.CONFLICT, api.Problem(code="retained", message=message))
+
+
 def undo_refused(message: str) -> ProblemError:
     """A decision that this page cannot take back."""
     return ProblemError(HTTPStatus.CONFLICT, api.Problem(code="undo_refused", message=message))

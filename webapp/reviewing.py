@@ -14,33 +14,31 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from http import HTTPStatus
 
-from google.api_core.exceptions import NotFound, PreconditionFailed
-from google.cloud.storage import Blob, Bucket
-from google.cloud.storage.retry import DEFAULT_RETRY
+from google.api_core.exceptions import ClientError, Forbidden, NotFound, PreconditionFailed
+from google.cloud.storage import Bucket
 
 from inspection import layout
 from inspection.labels import UNCLEAR
 from inspection.logs import structured_logger
 from webapp import api, picture, problems
 from webapp.picture import Hold, PictureId, StoredPicture
+from webapp.picture_store import PictureStore, RetainedError
 from webapp.waiting import WaitingCount
 
 CLAIM_TIME = timedelta(minutes=2)
 """How long a picture stays with a page that says nothing more. Pages renew at half of it."""
 
-PAGE_SIZE = 100
 PAGES_AT_ONCE = 3
 """A request looks at PAGE_SIZE * PAGES_AT_ONCE pictures at most, however many wait; the cursor goes on from there."""
 
 CLAIMS_AT_ONCE = 8
 
-_TIMEOUT = 10
-"""Seconds, for one try."""
+MISSING_PERMISSION = 10
+"""So many claims refused as not allowed, and none granted, say that a permission is missing: it is not the pictures."""
 
-_RETRY = DEFAULT_RETRY.with_timeout(20)
-"""Safe for every request of this module: each change carries a precondition, so its second try changes nothing."""
+_NOT_ABOUT_THE_PICTURE = (HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 _ATTEMPTS = 4
 """How often a step is tried anew when the object has changed under it."""
@@ -93,7 +91,7 @@ class Reviewing:
     ) -> None:
         self.labels = labels
         self.claim_seconds = int(CLAIM_TIME.total_seconds())
-        self._bucket = bucket
+        self._store = PictureStore(bucket)
         self._now = now
         self._waiting = WaitingCount(bucket, monotonic=monotonic)
         self._pool = ThreadPoolExecutor(CLAIMS_AT_ONCE, thread_name_prefix="claim")
@@ -113,6 +111,7 @@ class Reviewing:
         held = set(wanted.held)
         cursor: _Cursor | None = _Cursor.parse(wanted.cursor)
         claimed: list[StoredPicture] = []
+        refused: list[ClientError] = []
         for _ in range(PAGES_AT_ONCE):
             if cursor is None or len(claimed) == wanted.count:
                 break
@@ -121,7 +120,12 @@ class Reviewing:
             while free and len(claimed) < wanted.count:
                 tried = free[: wanted.count - len(claimed)]
                 free = free[len(tried) :]
-                claimed += filter(None, self._pool.map(partial(self._claim, reviewer, cursor), tried))
+                outcomes = list(self._pool.map(partial(self._claim_or_pass_over, reviewer, cursor), tried))
+                claimed += [outcome for outcome in outcomes if isinstance(outcome, StoredPicture)]
+                refused += [outcome for outcome in outcomes if isinstance(outcome, ClientError)]
+                not_allowed = [error for error in refused if isinstance(error, Forbidden)]
+                if len(not_allowed) >= MISSING_PERMISSION and not claimed:
+                    raise not_allowed[0]
                 held.update(stored.id.key for stored in tried)
                 if free:
                     cursor = _Cursor(cursor.skipped_too, tried[-1].name)
@@ -131,24 +135,14 @@ class Reviewing:
             pictures=[self._shown(stored) for stored in claimed],
             cursor=None if cursor is None else str(cursor),
             waiting=self._waiting.read(),
+            passed_over=len(refused),
         )
 
     def _read_page(self, cursor: _Cursor) -> tuple[list[StoredPicture], _Cursor | None]:
         """One page from the cursor on, and where to go on after it."""
-        # The offset is inclusive: one more, and the one that it names is left out.
-        found = list(
-            self._bucket.list_blobs(
-                prefix=f"{UNCLEAR}/",
-                start_offset=cursor.after or None,
-                max_results=PAGE_SIZE + 1,
-                fields="items(name,generation,metageneration,metadata),nextPageToken",
-                timeout=_TIMEOUT,
-                retry=_RETRY,
-            )
-        )
-        page = [_stored(blob) for blob in found if picture.is_queued(_name(blob)) and _name(blob) != cursor.after]
-        if len(found) > PAGE_SIZE:
-            return page, _Cursor(cursor.skipped_too, _name(found[-1]))
+        page, last = self._store.page(cursor.after)
+        if last is not None:
+            return page, _Cursor(cursor.skipped_too, last)
         return page, None if cursor.skipped_too else _Cursor(skipped_too=True)
 
     def _is_free(self, stored: StoredPicture, reviewer: Reviewer, cursor: _Cursor) -> bool:
@@ -158,6 +152,22 @@ class Reviewing:
         # A page that was loaded again gets its own pictures back.
         return hold is None or (stored.decision is None and _is_by(hold, reviewer))
 
+    def _claim_or_pass_over(
+        self, reviewer: Reviewer, cursor: _Cursor, found: StoredPicture
+    ) -> StoredPicture | ClientError | None:
+        """The claimed picture, None if another was faster, or why the storage refuses a claim on this very picture."""
+        try:
+            return self._claim(reviewer, cursor, found)
+        except ClientError as error:
+            if error.code in _NOT_ABOUT_THE_PICTURE:
+                raise
+            _log.error(  # the cause is the storage's answer, not this code
+                "passed over: the storage refuses a claim: %s",
+                error,
+                extra={"fields": {"outcome": "passed over", "image": str(found.id), "status": error.code}},
+            )
+            return error
+
     def _claim(self, reviewer: Reviewer, cursor: _Cursor, found: StoredPicture) -> StoredPicture | None:
         claim = {**self._claim_for(reviewer), **picture.NO_DECISION}
         stored: StoredPicture | None = found
@@ -165,10 +175,10 @@ class Reviewing:
             if stored is None or not self._is_free(stored, reviewer, cursor):
                 break
             try:
-                return self._patch(stored.id, stored.metageneration, claim)
+                return self._store.patch(stored.id, stored.metageneration, claim)
             except (NotFound, PreconditionFailed):
                 # Another was faster, or this page was: one that is loaded again lets go of its pictures meanwhile.
-                stored = self._read(stored.id)
+                stored = self._store.read(stored.id)
         return None
 
     def _claim_for(self, reviewer: Reviewer) -> dict[str, str | None]:
@@ -202,7 +212,6 @@ class Reviewing:
                 stored = self._change(
                     reviewer,
                     PictureId.parse(held.id),
-                    int(held.claim),
                     {**self._claim_for(reviewer), **picture.NO_DECISION},
                 )
             except problems.ProblemError as error:
@@ -219,40 +228,42 @@ class Reviewing:
             lost=[outcome for outcome in outcomes if isinstance(outcome, api.LostClaim)],
         )
 
-    def release(self, pictures: Iterable[api.ClaimedPicture]) -> None:
-        """End the claims; those that have changed are passed over.
+    def release(self, reviewer: Reviewer, pictures: Iterable[api.ClaimedPicture]) -> None:
+        """End the page's claims; those that have changed are passed over.
 
         A page that is loaded again can have claimed its pictures anew before the old one's farewell arrives: these stay.
         """
 
         def release_one(held: api.ClaimedPicture) -> None:
             with suppress(problems.ProblemError, NotFound, PreconditionFailed):
-                self._patch(PictureId.parse(held.id), int(held.claim), picture.NO_CLAIM)
+                target = PictureId.parse(held.id)
+                stored = self._store.read(target)
+                hold = stored and self._hold(stored)
+                if stored and hold and _is_by(hold, reviewer) and stored.metageneration == int(held.claim):
+                    self._store.patch(target, stored.metageneration, picture.NO_CLAIM)
 
         list(self._pool.map(release_one, pictures))
 
-    def skip(self, reviewer: Reviewer, target: PictureId, claim: str) -> None:
+    def skip(self, reviewer: Reviewer, target: PictureId) -> None:
         """Return a picture to the end of the queue.
 
         Raises:
             ProblemError: it is with another reviewer, decided, changed or gone.
         """
-        skipped = {**picture.NO_CLAIM, picture.SKIPPED_AT: self._now().isoformat()}
-        self._change(reviewer, target, int(claim), skipped)
+        self._change(reviewer, target, self._skipped())
 
-    def _change(
-        self, reviewer: Reviewer, target: PictureId, metageneration: int, changes: Mapping[str, str | None]
-    ) -> StoredPicture:
-        """Change a picture's metadata, unless another has it."""
+    def _skipped(self) -> Mapping[str, str | None]:
+        return {**picture.NO_CLAIM, **picture.NO_DECISION, picture.SKIPPED_AT: self._now().isoformat()}
+
+    def _change(self, reviewer: Reviewer, target: PictureId, changes: Mapping[str, str | None]) -> StoredPicture:
+        """Change a picture's metadata, unless another has it: that is read first, as a claim's number can be guessed."""
         for _ in range(_ATTEMPTS):
-            try:
-                return self._patch(target, metageneration, changes)
-            except (NotFound, PreconditionFailed):
-                stored = self._read(target)
-                if stored is None:
-                    raise self._why_gone(target) from None
-                self._refuse_if_taken(stored, reviewer)
-                metageneration = stored.metageneration
+            stored = self._store.read(target)
+            if stored is None:
+                raise self._why_gone(target)
+            self._refuse_if_taken(stored, reviewer)
+            with suppress(NotFound, PreconditionFailed):
+                return self._store.patch(target, stored.metageneration, changes)
         raise problems.changed()
 
     # Decisions
@@ -266,23 +277,24 @@ class Reviewing:
         if request.label not in self.labels:
             allowed = ", ".join(self.labels)
             raise problems.invalid(f"label is {request.label[:100]!r}; this line's labels are {allowed}")
-        metageneration = int(request.claim)
+        seen: StoredPicture | None = None
         recorded: StoredPicture | None = None
         names = _filed_names(target, request.label)
         name = next(names)
         for _ in range(_ATTEMPTS):
             try:
-                if recorded is None:
-                    decision = self._decision_of(reviewer, target, request)
-                    recorded = self._patch(target, metageneration, decision)
-                self._move(recorded, name)
+                recorded = recorded or self._record(reviewer, target, request, seen)
+                self._store.move(recorded, name)
+            except RetainedError as error:
+                self._put_off(target, recorded, error)
+                raise problems.retained() from error
             except (NotFound, PreconditionFailed):
-                stored = self._read(target)
+                stored = self._store.read(target)
                 if stored is None:
                     return self._decided_before(reviewer, target, request)
                 if stored.decision != request.label or stored.decided_by != reviewer.email:
                     self._refuse_if_taken(stored, reviewer)
-                    recorded, metageneration = None, stored.metageneration
+                    recorded, seen = None, stored
                 elif recorded and recorded.metageneration == stored.metageneration:
                     name = next(names, name)  # another picture has that name
                 else:
@@ -293,17 +305,43 @@ class Reviewing:
                 return self._decision(target, name, recorded)
         raise problems.changed()
 
-    def _decision_of(
-        self, reviewer: Reviewer, target: PictureId, request: api.DecisionRequest
-    ) -> Mapping[str, str | None]:
-        return {
-            **picture.NO_CLAIM,
+    def _record(
+        self, reviewer: Reviewer, target: PictureId, request: api.DecisionRequest, seen: StoredPicture | None
+    ) -> StoredPicture:
+        """Write the decision into the picture's metadata.
+
+        Args:
+            reviewer: who decides.
+            target: on which picture.
+            request: the decision, with the number of the page's claim.
+            seen: the picture, where it was looked at and is not another's.
+
+        Raises:
+            PreconditionFailed: the picture has changed, or another holds it.
+        """
+        decision: Mapping[str, str | None] = {
             layout.DECISION: request.label,
             layout.DECIDED_BY: reviewer.email,
             layout.DECIDED_AT: self._now().isoformat(),
             picture.DECIDED_ON: f"{reviewer.page}/{request.number}",
             picture.DECIDED_FROM: str(target),
         }
+        if seen is not None:
+            return self._store.patch(target, seen.metageneration, {**decision, **picture.NO_CLAIM})
+        # Nothing was looked at, to save a request. So the claim stays: the answer says whose it is, and beside another's
+        # the decision does not count, not even if it cannot be taken back.
+        recorded = self._store.patch(target, int(request.claim), decision)
+        if recorded.decision is None:
+            self._store.patch(target, recorded.metageneration, picture.NO_DECISION)
+            raise PreconditionFailed("the claim is another's")
+        return recorded
+
+    def _put_off(self, target: PictureId, recorded: StoredPicture | None, error: RetainedError) -> None:
+        """Take the decision back and let the picture come again after all others: nobody can file it now."""
+        _log.error("retained: %s", error, extra={"fields": {"outcome": "retained", "image": str(target)}})
+        if recorded:
+            with suppress(NotFound, PreconditionFailed):
+                self._store.patch(target, recorded.metageneration, self._skipped())
 
     def _decided_before(self, reviewer: Reviewer, target: PictureId, request: api.DecisionRequest) -> api.Decision:
         """The answer where the picture has left the queue: this very decision, sent again, or a conflict."""
@@ -332,13 +370,13 @@ class Reviewing:
         filed = filed or self._find_filed(target)
         if filed:
             return problems.decided(by=filed.decided_by, label=filed.decision or "", at=filed.decided_at)
-        return problems.changed() if self._get(target.name) else problems.unknown_picture()
+        return problems.changed() if self._store.get(target.name) else problems.unknown_picture()
 
     def _find_filed(self, target: PictureId, first: str | None = None) -> StoredPicture | None:
         """The picture in `human_decided/`. Only asked when a request comes too late: a get for each label."""
         for label in sorted(self.labels, key=lambda label: label != first):
             for name in _filed_names(target, label):
-                stored = self._get(name)
+                stored = self._store.get(name)
                 if stored and stored.metadata.get(picture.DECIDED_FROM) == str(target):
                     return stored
         return None
@@ -366,10 +404,15 @@ class Reviewing:
                 return self._shown(self._move_back(reviewer, request, name, target))
             except (NotFound, PreconditionFailed):
                 continue  # sent twice at once, or stopped half-way before: look again
+            except RetainedError as error:
+                _log.error(  # the cause is the storage's answer, not this code
+                    "retained: %s", error, extra={"fields": {"outcome": "retained", "image": name}}
+                )
+                raise problems.retained() from error
         raise problems.changed()
 
     def _move_back(self, reviewer: Reviewer, request: api.UndoRequest, name: str, target: PictureId) -> StoredPicture:
-        moved = self._get(name)
+        moved = self._store.get(name)
         if moved and moved.metadata.get(picture.DECIDED_FROM) == str(target):
             self._refuse_undo(moved, reviewer, request)
             moved = self._return(moved, target)
@@ -386,7 +429,7 @@ class Reviewing:
                 raise problems.undo_refused("The decision has been taken back already.")
             self._refuse_undo(moved, reviewer, request)
         # The decision goes last: if this instance dies before, the undo can be sent again.
-        return self._patch(moved.id, moved.metageneration, {**self._claim_for(reviewer), **picture.NO_DECISION})
+        return self._store.patch(moved.id, moved.metageneration, {**self._claim_for(reviewer), **picture.NO_DECISION})
 
     def _refuse_undo(self, filed: StoredPicture, reviewer: Reviewer, request: api.UndoRequest) -> None:
         page, number = filed.decided_on
@@ -398,50 +441,20 @@ class Reviewing:
 
     def _return(self, filed: StoredPicture, target: PictureId) -> StoredPicture:
         try:
-            return self._move(filed, target.name)
+            return self._store.move(filed, target.name)
         except PreconditionFailed:
             _, other_name = _names(target)
-            return self._move(filed, other_name)  # a new picture has come under the old name
+            return self._store.move(filed, other_name)  # a new picture has come under the old name
 
     def _find_returned(self, target: PictureId) -> StoredPicture | None:
         for name in _names(target):
-            stored = self._get(name)
+            stored = self._store.get(name)
             if stored and stored.metadata.get(picture.DECIDED_FROM) == str(target):
                 return stored
         return None
 
-    # The storage
-
     def _hold(self, stored: StoredPicture) -> Hold | None:
         return stored.hold(self._now(), CLAIM_TIME)
-
-    def _read(self, target: PictureId) -> StoredPicture | None:
-        """The picture as it is now, while it is in the queue and not replaced."""
-        stored = self._get(target.name)
-        return stored if stored and stored.generation == target.generation else None
-
-    def _get(self, name: str) -> StoredPicture | None:
-        blob = self._bucket.get_blob(name, timeout=_TIMEOUT, retry=_RETRY)
-        return None if blob is None else _stored(blob)
-
-    def _patch(self, target: PictureId, metageneration: int, changes: Mapping[str, str | None]) -> StoredPicture:
-        """Change metadata; None removes a key, and keys that are not named stay."""
-        blob = self._bucket.blob(target.name, generation=target.generation)
-        blob.metadata = dict(changes)
-        blob.patch(if_metageneration_match=metageneration, timeout=_TIMEOUT, retry=_RETRY)
-        return _stored(blob)
-
-    def _move(self, stored: StoredPicture, name: str) -> StoredPicture:
-        moved = self._bucket.move_blob(
-            self._bucket.blob(stored.name),
-            name,
-            if_generation_match=0,
-            if_source_generation_match=stored.generation,
-            if_source_metageneration_match=stored.metageneration,
-            timeout=_TIMEOUT,
-            retry=_RETRY,  # pyright: ignore[reportArgumentType]  # the client takes both
-        )
-        return _stored(moved)
 
 
 def _is_by(hold: Hold, reviewer: Reviewer) -> bool:
@@ -457,20 +470,6 @@ def _names(target: PictureId) -> tuple[str, str]:
 def _filed_names(target: PictureId, label: str) -> Generator[str]:
     name = target.name.removeprefix(f"{UNCLEAR}/")
     yield from layout.decided_names(label, name, target.source_generation)
-
-
-def _stored(blob: Blob) -> StoredPicture:
-    metadata: dict[str, Any] = blob.metadata or {}
-    return StoredPicture(
-        name=_name(blob),
-        generation=int(blob.generation or 0),
-        metageneration=int(blob.metageneration or 0),
-        metadata={key: str(value) for key, value in metadata.items() if value is not None},
-    )
-
-
-def _name(blob: Blob) -> str:
-    return str(blob.name)
 
 
 def _facts(stored: StoredPicture) -> dict[str, object]:

@@ -49,8 +49,11 @@ def _problem(description: str) -> dict[str, Any]:
 
 
 _EVERYWHERE: dict[int | str, dict[str, Any]] = {
+    status.HTTP_400_BAD_REQUEST: _problem("The body is not JSON in UTF-8."),
     status.HTTP_401_UNAUTHORIZED: _problem("Not signed in, or the sign-in has expired."),
     status.HTTP_403_FORBIDDEN: _problem("Signed in, but not a reviewer; or the request comes from another site."),
+    status.HTTP_405_METHOD_NOT_ALLOWED: _problem("The address has other methods.")
+    | {"headers": {"Allow": {"description": "The methods that it has.", "schema": {"type": "string"}}}},
     status.HTTP_422_UNPROCESSABLE_CONTENT: _problem("A value is not allowed; the message names it."),
     status.HTTP_503_SERVICE_UNAVAILABLE: _problem("The storage does not answer, or the app is misconfigured."),
 }
@@ -108,9 +111,9 @@ def decide(
     status_code=status.HTTP_204_NO_CONTENT,
     responses=_UNKNOWN | _CONFLICT,
 )
-def skip(picture_id: str, request: api.SkipRequest, reviewer: TheReviewer, reviewing: TheReviewing) -> None:
+def skip(picture_id: str, reviewer: TheReviewer, reviewing: TheReviewing) -> None:
     """Return a picture to the end of the queue."""
-    reviewing.skip(reviewer, PictureId.parse(picture_id), request.claim)
+    reviewing.skip(reviewer, PictureId.parse(picture_id))
 
 
 @router.post("/undo", operation_id="undo", responses=_UNKNOWN | _CONFLICT)
@@ -129,8 +132,7 @@ def renew_claims(claims: api.ClaimsRequest, reviewer: TheReviewer, reviewing: Th
     "/claims/release",
     operation_id="releaseClaims",
     status_code=status.HTTP_204_NO_CONTENT,
-    dependencies=[Depends(_reviewer)],
 )
-def release_claims(claims: api.ClaimsRequest, reviewing: TheReviewing) -> None:
+def release_claims(claims: api.ClaimsRequest, reviewer: TheReviewer, reviewing: TheReviewing) -> None:
     """Let others have the pictures: the page is being left."""
-    reviewing.release(claims.pictures)
+    reviewing.release(reviewer, claims.pictures)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
+from inspection.layout import MAX_E_MAIL_BYTES
 
 
 class SignInMode(StrEnum):
@@ -66,9 +67,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             f"labels, each {LABEL_RULE}"
         )
     reviewers = _texts(environment, "REVIEWERS")
-    if not reviewers or not all(map(_EMAIL.fullmatch, reviewers)):
+    if not reviewers or not all(map(_is_e_mail, reviewers)):
         mistakes.append(
-            f"REVIEWERS is {environment.get('REVIEWERS', '')!r}; it must be a JSON list of e-mail addresses, at least one"
+            f"REVIEWERS is {environment.get('REVIEWERS', '')!r}; it must be a JSON list of e-mail addresses, at least one, "
+            f"each of {MAX_E_MAIL_BYTES} bytes at most"
         )
     mode = read("SIGN_IN", " or ".join(SignInMode), re.compile("|".join(SignInMode)))
     audience = developer = None
@@ -91,6 +93,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         development_reviewer=developer,
         signer_email=signer,
     )
+
+
+def _is_e_mail(text: str) -> bool:
+    # In lower case it may be longer; that is how it is kept, and each decision has room for it.
+    return _EMAIL.fullmatch(text) is not None and len(text.lower().encode()) <= MAX_E_MAIL_BYTES
 
 
 def _misplaced(mode: str, environment: Mapping[str, str]) -> list[str]:

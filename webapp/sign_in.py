@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from http import HTTPStatus
 from threading import Lock
 from typing import Protocol
@@ -22,9 +23,13 @@ IAP_KEYS_URL = "https://www.gstatic.com/iap/verify/public_key"
 APP_ENGINE_HEADER = "x-appengine-user-email"
 
 _CLOCK_SKEW_SECONDS = 30
-_KEYS_LAST_SECONDS = 3600
-_KEYS_ASKED_AGAIN_SECONDS = 60
+
+_KEYS_FRESH_SECONDS = 3600
+_KEYS_USABLE_SECONDS = 24 * 3600
+"""So long the keys that are there serve where newer ones cannot be had."""
+_ASKED_AGAIN_SECONDS = 60
 """A token with an unknown key makes the app ask for the keys again, but no more often than this."""
+_ASKED_AGAIN_AFTER_FAILURE_SECONDS = 30
 
 _log = structured_logger("review.sign_in")
 
@@ -56,7 +61,10 @@ def fetch_iap_keys() -> dict[str, str]:
     """Google's public keys for IAP: PEM by key id."""
     response = requests.get(IAP_KEYS_URL, timeout=(5, 10))
     response.raise_for_status()
-    return response.json()
+    keys = response.json()
+    if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
+        raise ValueError(f"not an object of keys: {response.text[:100]!r}")
+    return keys
 
 
 class IdentityAwareProxy:
@@ -79,8 +87,11 @@ class IdentityAwareProxy:
         self._fetch_keys = fetch_keys
         self._monotonic = monotonic
         self._lock = Lock()
+        """Of the fields below; never held while the keys are fetched."""
         self._keys: dict[str, str] = {}
         self._fetched_at = -float("inf")
+        self._ask_again_at = -float("inf")
+        self._fetching: Future[None] | None = None
 
     def email(self, headers: Mapping[str, str]) -> str:
         """The verified e-mail address."""
@@ -108,19 +119,45 @@ class IdentityAwareProxy:
         return email
 
     def _keys_with(self, key_id: str) -> dict[str, str]:
+        """The keys, among them this one if Google has published it.
+
+        One request fetches them when they are an hour old or lack the key; the others go on with those that are there,
+        or wait for the new ones if they cannot do without.
+        """
         with self._lock:
-            age = self._monotonic() - self._fetched_at
-            if age >= _KEYS_LAST_SECONDS or (key_id not in self._keys and age >= _KEYS_ASKED_AGAIN_SECONDS):
-                try:
-                    self._keys = self._fetch_keys()
-                except (requests.RequestException, ValueError) as error:
-                    _log.error("the keys of Identity-Aware Proxy cannot be read from %s: %s", IAP_KEYS_URL, error)
-                    message = "Sign-ins cannot be checked at the moment. Try again in a minute."
-                    raise ProblemError(
-                        HTTPStatus.SERVICE_UNAVAILABLE, api.Problem(code="unavailable", message=message)
-                    ) from error
-                self._fetched_at = self._monotonic()
+            now = self._monotonic()
+            age = now - self._fetched_at
+            known = key_id in self._keys and age < _KEYS_USABLE_SECONDS
+            fetching = self._fetching
+            mine = fetching is None and now >= self._ask_again_at and (age >= _KEYS_FRESH_SECONDS or not known)
+            if mine:
+                fetching = self._fetching = Future()
+        if mine and fetching:
+            self._fetch(fetching)
+        elif fetching and not known:
+            fetching.result()
+        with self._lock:
+            if self._monotonic() - self._fetched_at >= _KEYS_USABLE_SECONDS:
+                message = "Sign-ins cannot be checked at the moment. Try again in a minute."
+                raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, api.Problem(code="unavailable", message=message))
             return self._keys
+
+    def _fetch(self, done: Future[None]) -> None:
+        wait = _ASKED_AGAIN_AFTER_FAILURE_SECONDS
+        keys: dict[str, str] | None = None
+        try:
+            keys = self._fetch_keys()
+            wait = _ASKED_AGAIN_SECONDS
+        except (requests.RequestException, ValueError) as error:
+            _log.error("the keys of Identity-Aware Proxy cannot be read from %s: %s", IAP_KEYS_URL, error)
+        finally:
+            with self._lock:
+                now = self._monotonic()
+                if keys is not None:
+                    self._keys, self._fetched_at = keys, now
+                self._ask_again_at = now + wait
+                self._fetching = None
+            done.set_result(None)
 
 
 class AppEngineLogin:

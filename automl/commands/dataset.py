@@ -10,9 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
-from requests import exceptions as http
 from rich.console import Console
 from rich.table import Table
+from urllib3.exceptions import HTTPError
 
 from automl.dataset.catalogue import Catalogue, Findings, Report
 from automl.dataset.import_file import Format, write
@@ -245,7 +245,7 @@ def _told_errors() -> Generator[None, None, None]:
         yield
     except TransferError as error:
         _fail(str(error))
-    except (api.GoogleAPIError, auth.GoogleAuthError, http.RequestException, OSError) as error:
+    except (api.GoogleAPIError, auth.GoogleAuthError, HTTPError, OSError) as error:
         _fail(" ".join(str(error).split()))
 
 

@@ -11,11 +11,11 @@ from typing import Annotated, NoReturn
 import typer
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
-from requests import exceptions as http
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from urllib3.exceptions import HTTPError
 
 from automl.dataset.catalogue import LEAST_PICTURES
 from automl.dataset.import_file import Format
@@ -625,7 +625,7 @@ def _told_errors() -> Generator[None, None, None]:
         raise typer.Exit(INTERRUPTED) from None
     except _TOLD as error:
         _fail(str(error))
-    except (api.GoogleAPIError, auth.GoogleAuthError, http.RequestException, OSError) as error:
+    except (api.GoogleAPIError, auth.GoogleAuthError, HTTPError, OSError) as error:
         _fail(" ".join(str(error).split()))
 
 

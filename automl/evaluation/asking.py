@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from google.api_core import exceptions as api
 from google.cloud import storage
 from requests import exceptions as http
+from urllib3.exceptions import HTTPError
 
 from automl.dataset.import_file import Row
 from automl.evaluation.metrics import EvaluatedPicture, Evaluation
@@ -65,6 +66,7 @@ def ask(
             UnusableImageError,
             api.GoogleAPIError,
             http.RequestException,
+            HTTPError,
             ValueError,
         ) as error:
             return f"{row.uri}: {' '.join(str(error).split())}"

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.routing import as_score
+
 FORMAT = "inspection-evaluation/1"
 
 Floats = NDArray[np.float64]
@@ -104,8 +106,10 @@ class Evaluation:
 
     @cached_property
     def scores(self) -> Floats:
-        """[pictures, labels], from 0 to 1."""
-        return np.array([[p.scores.get(label, 0.0) for label in self.labels] for p in self.pictures], dtype=np.float64)
+        """[pictures, labels], from 0 to 1, rounded as the line compares them with thresholds."""
+        return np.array(
+            [[as_score(p.scores.get(label, 0.0)) for label in self.labels] for p in self.pictures], dtype=np.float64
+        )
 
     @cached_property
     def best(self) -> Ints:
@@ -168,7 +172,7 @@ class Mistake:
 def figures(evaluation: Evaluation, label: str, threshold: float) -> Figures:
     """One label at one threshold."""
     column = evaluation.column(label)
-    said, true = evaluation.scores[:, column] >= threshold, evaluation.truth[:, column]
+    said, true = evaluation.scores[:, column] >= as_score(threshold), evaluation.truth[:, column]
     return Figures(
         label=label,
         threshold=threshold,

@@ -10,8 +10,8 @@ from pathlib import Path
 import matplotlib as mpl
 from google.api_core import exceptions as api
 from matplotlib.figure import Figure
-from requests import exceptions as http
 from rich.table import Table
+from urllib3.exceptions import HTTPError
 
 from automl.evaluation.metrics import Evaluation, Figures, Mistake, confusion_matrix, curve, figures, worst_mistakes
 from automl.picture import thumbnail
@@ -162,7 +162,7 @@ def _mistakes(mistakes: Sequence[Mistake], picture: Callable[[str], bytes]) -> s
 def _image(name: str, picture: Callable[[str], bytes]) -> str:
     try:
         data = base64.b64encode(thumbnail(picture(name), _SIDE)).decode()
-    except (api.GoogleAPIError, http.RequestException, OSError, ValueError) as error:
+    except (api.GoogleAPIError, HTTPError, OSError, ValueError) as error:
         return f"<p>no picture: {html.escape(str(error))}</p>"
     return f'<img alt="" src="data:image/jpeg;base64,{data}">'
 

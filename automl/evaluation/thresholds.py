@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from automl.evaluation.metrics import Bools, Evaluation, Floats, Ints
-from inspection.routing import Thresholds
+from inspection.routing import Thresholds, as_score
 
 LEAST_PICTURES = 30
 """Of evidence: with no mistake in 30, the rule of three still allows one in ten."""
@@ -182,7 +182,7 @@ class Outcomes:
     def expected(self, label: str, threshold: float) -> Expected:
         """Of the pictures whose best label this is, in a thousand of all."""
         mine = self.evaluation.best == self.evaluation.column(label)
-        sure = mine & (self.evaluation.best_scores >= threshold)
+        sure = mine & (self.evaluation.best_scores >= as_score(threshold))
         errors = float(self._weights[sure & self._wrong].sum())
         unclear = float(self._weights[mine & ~sure].sum())
         defect = self.is_defect(label)
@@ -251,7 +251,7 @@ def _choose(outcomes: Outcomes, label: str, now: Thresholds, least_pictures: int
     curve = outcomes.curve(label)
     threshold = _cheapest(curve, least_pictures) if curve.pictures >= least_pictures else None
     in_force = now.for_label(label) if threshold is None else threshold
-    at = int(np.searchsorted(curve.thresholds, in_force))
+    at = int(np.searchsorted(curve.thresholds, as_score(in_force)))
     sure, wrong = (int(curve.sure[at]), int(curve.wrong[at])) if at < len(curve.thresholds) else (0, 0)
     return LabelChoice(
         label=label,
@@ -281,7 +281,7 @@ def _short(threshold: float, above: float) -> float:
     exact = Decimal(repr(threshold))
     for decimals in range(_FEWEST_DECIMALS, _MOST_DECIMALS):
         short = float(exact.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_FLOOR))
-        if short > above:
+        if as_score(short) > above:
             return short
     return threshold
 

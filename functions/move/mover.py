@@ -4,12 +4,15 @@ import mimetypes
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPICallError, NotFound, PreconditionFailed
+from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound, PreconditionFailed
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
-from requests import RequestException
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests import ReadTimeout
+from urllib3.exceptions import HTTPError
 
 from inspection import layout
 from inspection.labels import REJECTED, UNCLEAR
@@ -21,13 +24,22 @@ from inspection.routing import Thresholds, folder_for
 _ONCE: dict[str, Any] = {"timeout": 30, "retry": None}
 """Seconds for each request, and no second try of it."""
 
+_PATIENT: dict[str, Any] = {"timeout": 10, "retry": DEFAULT_RETRY.with_timeout(30)}
+"""For the many requests of a look at every name, where one failure would throw away all answers."""
+
+_MOST_PAGES = 4
+"""Of a listing that looks for a copy: with the others at most eight requests for a repeated delivery."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
     """What became of an image."""
 
     outcome: str
-    """`moved`, `moved before` by an earlier delivery, or `gone`: deleted or replaced before its turn."""
+    """`moved`; `moved before` by an earlier delivery that ended before its delete; or `gone`.
+
+    What is gone does not lie in the inbound bucket: it was deleted or replaced, or an earlier delivery has finished.
+    """
     folder: str | None = None
     name: str | None = None
     """Of the object in the prediction bucket."""
@@ -64,14 +76,19 @@ class Mover:
         source = layout.source_uri(prediction.bucket_name, prediction.image_name, prediction.generation)
         choices = layout.names_in(folder, prediction.image_name, prediction.generation, source)
 
+        taken: frozenset[str] = frozenset()
         if repeated:
             with steps.time("look"):
-                earlier = next((name for name in self._possible_names(prediction) if self._holds(name, source)), None)
+                if not self._is_there(prediction):
+                    return Move(outcome="gone")
+                earlier, taken = self._find_copy(prediction, source)
             if earlier is not None:
                 self._delete_source(prediction, steps)
                 return Move(outcome="moved before", folder=earlier.partition("/")[0], name=earlier)
 
         for name in choices:
+            if name in taken:
+                continue
             with steps.time("rewrite"):
                 copied = self._copy(prediction, name, source)
             if copied is None:
@@ -82,6 +99,40 @@ class Mover:
                 self._delete_source(prediction, steps)
                 return Move(outcome="moved" if copied else "moved before", folder=folder, name=name)
         raise RetryLaterError(f"all names for {source} are taken by other images: {', '.join(choices)}")
+
+    def _find_copy(self, prediction: Prediction, source: str) -> tuple[str | None, frozenset[str]]:
+        """The name under which an earlier delivery has left the image, if one has, and names that others have."""
+        # One request, whatever the number of labels. Google does not say how many names it looks at for a page: where
+        # the bucket is so large that the listing does not end, each name is asked for.
+        listing = self._destination.list_blobs(
+            match_glob=layout.glob_of_copies(prediction.image_name, prediction.generation),
+            fields="items(name,metadata),nextPageToken",
+            **_ONCE,
+        )
+        others: set[str] = set()
+        with _asking(f"Looking for a copy of {source} in gs://{self._destination.name}"):
+            try:
+                for page in islice(listing.pages, _MOST_PAGES):
+                    for copy in page:
+                        if (copy.metadata or {}).get(layout.SOURCE) == source:
+                            return copy.name, frozenset()
+                        others.add(copy.name)
+                ended = listing.next_page_token is None
+            except (ReadTimeout, BadRequest):
+                ended = False
+            except NotFound:
+                ended = True  # no such bucket: the copy fails as well, and says what to do
+        names = () if ended else self._possible_names(prediction)
+        return next((name for name in names if self._holds(name, source, _PATIENT)), None), frozenset(others)
+
+    def _is_there(self, prediction: Prediction) -> bool:
+        """Whether the very image lies in the inbound bucket."""
+        with _asking(f"Looking at gs://{prediction.bucket_name}/{prediction.image_name}"):
+            return self._source(prediction).exists(**_ONCE)
+
+    def _source(self, prediction: Prediction) -> storage.Blob:
+        """The image, of just this generation."""
+        return self._client.bucket(prediction.bucket_name).blob(prediction.image_name, generation=prediction.generation)
 
     def _possible_names(self, prediction: Prediction) -> Iterator[str]:
         """Every name under which an earlier delivery, with whatever the model said then, may have left the image."""
@@ -95,19 +146,17 @@ class Mover:
             for label in self._thresholds.labels:
                 yield from layout.decided_names(label, name.removeprefix(f"{UNCLEAR}/"), generation)
 
-    def _holds(self, name: str, source: str) -> bool:
+    def _holds(self, name: str, source: str, how: dict[str, Any] = _ONCE) -> bool:
         """Whether the object is a copy of this source; False if there is none, or not any more."""
         with _asking(f"Looking at gs://{self._destination.name}/{name}"):
-            copy = self._destination.get_blob(name, **_ONCE)
+            copy = self._destination.get_blob(name, **how)
         return copy is not None and (copy.metadata or {}).get(layout.SOURCE) == source
 
     def _copy(self, prediction: Prediction, name: str, source: str) -> bool | None:
         """Whether the copy was made: False if the name is taken, None if the source is gone."""
         # The generation is named, rather than required by a precondition: then a source that was replaced is not
         # found (404), and 412 can only mean that the destination's name is taken.
-        image = self._client.bucket(prediction.bucket_name).blob(
-            prediction.image_name, generation=prediction.generation
-        )
+        image = self._source(prediction)
         copy = self._destination.blob(name)
         copy.content_type = (
             prediction.content_type or mimetypes.guess_type(prediction.image_name)[0] or "application/octet-stream"
@@ -131,9 +180,7 @@ class Mover:
                     return False
             raise
         except NotFound as error:
-            with _asking(f"Looking at {source}"):
-                still_there = image.exists(**_ONCE)
-            if not still_there:
+            if not self._is_there(prediction):
                 return None
             raise NeedsAttentionError(
                 f"{source} cannot be copied: {error.message} - check that the bucket {self._destination.name} exists"
@@ -149,24 +196,20 @@ class Mover:
 
 
 def _metadata(prediction: Prediction, source: str) -> dict[str, str]:
-    """The camera's own metadata, as far as there is room beside ours."""
+    """The camera's own metadata, as far as there is room beside ours and what a decision will add."""
     ours = {layout.MODEL: prediction.model, layout.SOURCE: source}
     if prediction.prediction_label is None:
         ours[layout.ERROR] = prediction.error or ""
     else:
         ours[layout.PREDICTION_LABEL] = prediction.prediction_label
         ours[layout.PREDICTION_SCORE] = str(prediction.prediction_score)
-    room = layout.MAX_METADATA_BYTES - sum(map(_size, ours.items()))
+    room = layout.MAX_METADATA_BYTES - layout.REVIEW_RESERVE_BYTES - sum(map(layout.metadata_bytes, ours.items()))
     kept: dict[str, str] = {}
     for entry in prediction.metadata.items():
-        if not layout.is_our_key(entry[0]) and _size(entry) <= room:
-            room -= _size(entry)
+        if not layout.is_our_key(entry[0]) and (size := layout.metadata_bytes(entry)) <= room:
+            room -= size
             kept[entry[0]] = entry[1]
     return kept | ours
-
-
-def _size(entry: tuple[str, str]) -> int:
-    return sum(len(text.encode()) for text in entry)
 
 
 @contextmanager
@@ -184,5 +227,6 @@ def _asking(doing: str) -> Generator[None]:
             check="that this function's account may read and delete in the inbound bucket (roles/storage.objectUser), and "
             "create and read in the prediction bucket (roles/storage.objectCreator, roles/storage.objectViewer)",
         ) from error
-    except (RequestException, GoogleAuthError) as error:
+    except (OSError, HTTPError, GoogleAuthError) as error:
+        # OSError: all of requests' as well. The others are urllib3's own, where a connection breaks in an answer.
         raise failed_request(doing, status=None, answer=str(error), check="") from error

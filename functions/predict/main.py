@@ -20,14 +20,14 @@ from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.pubsub_v1 import PublisherClient, PubsubMessage
-from picture import UnusableImageError, prepare, unpack
-from requests import RequestException
+from picture import DecoderError, UnusableImageError, prepare, unpack
+from urllib3.exceptions import HTTPError
 from werkzeug.exceptions import HTTPException
 
 from inspection.logs import Steps, structured_logger
 from inspection.message import NewImage, Prediction
 from inspection.model_id import ModelId, parse_model_id
-from inspection.push import REPEATED, answer_failure, failed_request, is_repeated, message_of
+from inspection.push import REPEATED, RetryLaterError, answer_failure, failed_request, is_repeated, message_of
 
 MAX_FILE_BYTES = 50_000_000
 """A larger file is not read: several are in memory at once."""
@@ -124,13 +124,13 @@ def predict(event: CloudEvent) -> None:
             return
         try:
             with steps.time("prepare"):
-                if image.content_encoding == "gzip":
-                    data = unpack(data, at_most=MAX_FILE_BYTES)
-                jpeg = prepare(data)
+                jpeg = prepare(unpack(data, image.content_encoding, at_most=MAX_FILE_BYTES))
             with steps.time("classify"):
                 predictions = _clients().classifier.classify(jpeg)
         except UnusableImageError as reason:
             error = str(reason)
+        except DecoderError as failure:
+            raise RetryLaterError(f"Decoding {image.image_name} failed and is retried: {failure}") from failure
 
     label = max(predictions, key=predictions.__getitem__) if predictions else None
     score = predictions[label] if label is not None else None
@@ -183,7 +183,9 @@ def _read(image: NewImage) -> bytes | None:
             answer=error.message,
             check="that this function's account has roles/storage.objectViewer on the bucket",
         ) from error
-    except (RequestException, GoogleAuthError) as error:
+    except (OSError, HTTPError, GoogleAuthError) as error:
+        # A connection that breaks off or stalls within the body: urllib3's own error, as the body is read raw. OSError is
+        # all of requests' as well.
         raise failed_request(doing, status=None, answer=str(error), check="") from error
 
 

@@ -3,12 +3,16 @@
 import gzip
 import io
 import math
-import threading
 import warnings
 import zlib
 from contextlib import suppress
 
 from PIL import Image, ImageCms
+
+from imaging import bounded
+from imaging.bounded import DecoderError, UnusableImageError
+
+__all__ = ["DecoderError", "UnusableImageError", "prepare", "unpack"]
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 """What is read, by content and not by name. Only formats with a decoder that is kept up: others are a way in."""
@@ -37,25 +41,38 @@ _TURNS = {
 }
 """What makes a picture upright, by EXIF's orientation; 1 is upright, and others are none."""
 
+_GZIP = ("gzip", "x-gzip")
+
 # Pillow's own guard stays as a second one behind MAX_PIXELS; it raises above twice this.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 # Nor are its remarks on odd files of use in the log: a file is used, or its reason goes with it.
 warnings.filterwarnings("ignore", module="PIL")
 
-_decoding = threading.Lock()
-"""One picture is decoded at a time, so that a few large ones in one process do not add up to more than its memory."""
 
+def unpack(data: bytes, encoding: str | None, *, at_most: int) -> bytes:
+    """What was uploaded with this `Content-Encoding`, of at most so many bytes.
 
-class UnusableImageError(Exception):
-    """No model can take this file; the text tells a person why."""
-
-
-def unpack(data: bytes, *, at_most: int) -> bytes:
-    """What was uploaded compressed (`Content-Encoding: gzip`), of at most so many bytes.
+    The names of codings have no case, and several are listed in the order in which they were applied
+    (https://www.rfc-editor.org/rfc/rfc9110#name-content-encoding).
 
     Raises:
-        UnusableImageError: it is no gzip, incomplete, or larger.
+        UnusableImageError: the coding is not gzip, or the data is not gzip, incomplete, larger, or takes too long.
     """
+    codings = [coding.strip().lower() for coding in (encoding or "").split(",")]
+    codings = [coding for coding in codings if coding not in {"", "identity"}]
+    for coding in codings:
+        if coding not in _GZIP:
+            raise UnusableImageError(
+                f"the file is compressed with {coding[:100]!r} (its Content-Encoding). Upload it with gzip, or as it is"
+            )
+    if len(codings) > 1:
+        raise UnusableImageError(
+            f"the file is compressed {len(codings)} times (its Content-Encoding). Compress it once"
+        )
+    return bounded.run(_unpack, data, at_most) if codings else data
+
+
+def _unpack(data: bytes, at_most: int) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
             unpacked = packed.read(at_most + 1)
@@ -74,11 +91,15 @@ def prepare(data: bytes) -> bytes:
     Of several frames the first. A file that is all this already is returned as it came.
 
     Raises:
-        UnusableImageError: it is no picture, damaged, or too large.
+        UnusableImageError: it is no picture, damaged, too large, or takes too long to decode.
+        DecoderError: decoding failed, and not because of the file.
     """
+    return bounded.run(_prepare, data)
+
+
+def _prepare(data: bytes) -> bytes:
     try:
-        with _decoding:
-            return _prepare(data)
+        return _decoded(data)
     except (UnusableImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -88,7 +109,7 @@ def prepare(data: bytes) -> bytes:
         raise UnusableImageError(f"the picture is damaged or incomplete: {error or type(error).__name__}") from error
 
 
-def _prepare(data: bytes) -> bytes:
+def _decoded(data: bytes) -> bytes:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.UnidentifiedImageError as error:
@@ -97,6 +118,7 @@ def _prepare(data: bytes) -> bytes:
         ) from error
     if image.width * image.height > MAX_PIXELS:
         raise UnusableImageError(_TOO_LARGE)
+    bounded.claim(image.width * image.height)
     _forget_odd_metadata(image)
     # A large JPEG is decoded at a half, a quarter or an eighth: faster, and with so much less memory.
     image.draft(None, (MAX_SIDE, MAX_SIDE))

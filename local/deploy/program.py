@@ -12,13 +12,16 @@ import os
 import runpy
 import threading
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import pulumi
 import yaml
+from pulumi.runtime._callbacks import _CallbackServicer  # pyright: ignore[reportPrivateUsage]
 from pulumi.runtime.mocks import MockMonitor, set_mocks
+from pulumi.runtime.proto.resource_pb2 import ResourceHookRequest
 from pulumi.runtime.settings import SETTINGS, get_root_resource, set_root_resource
 from pulumi.runtime.stack import Stack as RootStack
 from pulumi.runtime.stack import run_pulumi_func
@@ -103,6 +106,8 @@ class Declared:
     """URNs, of what it was told to wait for and of what its inputs come from."""
     custom: bool
     """False for a component."""
+    waits_after: bool = False
+    """Whether what depends on it waits once more when it has been created (an `after_create` hook)."""
     former_parents: tuple[str, ...] = ()
     """URNs, of the components that it belonged to in earlier versions (its aliases)."""
 
@@ -117,11 +122,18 @@ class ProgramRun:
 
 
 def run_program(
-    stack: Stack, mocks: pulumi.runtime.Mocks, *, root: Path = ROOT, say: Callable[[str], None] = lambda _: None
+    stack: Stack,
+    mocks: pulumi.runtime.Mocks,
+    *,
+    root: Path = ROOT,
+    say: Callable[[str], None] = lambda _: None,
+    run_hooks: bool = False,
+    existing: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> ProgramRun:
     """Run `infra/` of the repository at `root` to its end. May be called again and again in one process.
 
-    `say` is told what the program tells its user on the way.
+    `say` is told what the program tells its user on the way. With `run_hooks`, the program's hooks run as in the engine:
+    those that follow a creation not for what is `existing`, by type and name.
 
     Raises:
         ProgramError: the program refuses this config; the text is its own.
@@ -132,7 +144,7 @@ def run_program(
 
     def run() -> None:
         try:
-            result.append(asyncio.run(_run(stack, mocks, root, say)))
+            result.append(asyncio.run(_run(stack, root, say, _Recorder(mocks, run_hooks=run_hooks, existing=existing))))
         except BaseException as error:  # noqa: BLE001  # handed over to the caller's thread
             failure.append(error)
 
@@ -149,15 +161,14 @@ def run_program(
     return result[0]
 
 
-async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path, say: Callable[[str], None]) -> ProgramRun:
+async def _run(stack: Stack, root: Path, say: Callable[[str], None], monitor: "_Recorder") -> ProgramRun:
     # What depends on a resource that failed fails with it; the first failure is raised below, the echoes are noise.
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    monitor = _Recorder(mocks)
     SETTINGS.outputs = set()  # pyright: ignore[reportAttributeAccessIssue]  # a failed run leaves some unfinished
     set_root_resource(None)  # pyright: ignore[reportArgumentType]  # or set_mocks would keep an earlier run's stack
     values = {key: _as_engine(value) for key, value in stack.config.items()}
     pulumi.runtime.set_all_config(values, sorted(stack.secret_keys))
-    set_mocks(mocks, project=stack.project, stack=stack.name, preview=False, monitor=monitor, logger=_Told(say))
+    set_mocks(monitor.mocks, project=stack.project, stack=stack.name, preview=False, monitor=monitor, logger=_Told(say))
     program = root / "infra" / "__main__.py"
     # An Output inside an f-string would only warn, and the text be wrong.
     strict = "PULUMI_ERROR_OUTPUT_STRING"
@@ -178,15 +189,30 @@ async def _run(stack: Stack, mocks: pulumi.runtime.Mocks, root: Path, say: Calla
 class _Recorder(MockMonitor):
     """Notes what the mocks are not told: options such as `protect`, and dependencies."""
 
-    def __init__(self, mocks: pulumi.runtime.Mocks) -> None:
+    def __init__(self, mocks: pulumi.runtime.Mocks, *, run_hooks: bool, existing: AbstractSet[tuple[str, str]]) -> None:
         super().__init__(mocks)
+        self._run_hooks = run_hooks
+        self._existing = existing
         self.declared: list[Declared] = []
+        self._hooks: dict[str, Any] = {}
         self._lock = threading.Lock()
+
+    def RegisterResourceHook(self, request: Any) -> Any:  # noqa: ANN401, N802
+        # As Pulumi's own mocks find the callbacks of transforms.
+        for servicer in _CallbackServicer._servicers:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            hook = servicer._callbacks.get(request.callback.token)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            if hook:
+                self._hooks[request.name] = hook
+        return super().RegisterResourceHook(request)
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: ANN401, N802  # the monitor's own name and types
         response = super().RegisterResource(request)
         if request.type == "pulumi:pulumi:Stack":
             return response
+        created = (request.type, request.name) not in self._existing
+        for name in request.hooks.after_create if self._run_hooks and created else ():
+            done = ResourceHookRequest(urn=response.urn, id=response.id, name=request.name, type=request.type)
+            asyncio.run(self._hooks[name](done.SerializeToString()))
         declared = Declared(
             type=request.type,
             name=request.name,
@@ -197,6 +223,7 @@ class _Recorder(MockMonitor):
             retain_on_delete=request.retainOnDelete,
             depends_on=tuple(request.dependencies),
             custom=request.custom,
+            waits_after=bool(request.hooks.after_create),
             former_parents=tuple(alias.spec.parentUrn for alias in request.aliases if alias.spec.parentUrn),
         )
         with self._lock:

@@ -8,6 +8,7 @@ that the program declares is skipped silently.
 import json
 import threading
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -129,7 +130,6 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._dead_letters: dict[str, dict[str, Any]] = {}
         self._applying = threading.Lock()
         self._builds: list[_Build] = []
-        self._own_application = False
         self.not_run: dict[str, int] = {}
         """What was declared and changes nothing here: reason and how often."""
         self.addresses: dict[str, str] = {}
@@ -163,6 +163,11 @@ class LocalProvider(pulumi.runtime.Mocks):
                 f"{args.name} has changed. The local cloud updates nothing: stop it and start it again"
             )
         return outcome
+
+    @property
+    def existing(self) -> AbstractSet[tuple[str, str]]:
+        """Type and name of all that was created up to now."""
+        return frozenset(self._created)
 
     def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # the mocks take a bare dict as well
         self, args: pulumi.runtime.MockCallArgs
@@ -360,17 +365,26 @@ class LocalProvider(pulumi.runtime.Mocks):
         """Of images, which are not made here."""
         return f"projects/{self._project}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}", {}
 
-    def _application(self, inputs: Inputs) -> tuple[str, Outputs]:
+    def _application(self, _: Inputs) -> tuple[str, Outputs]:
         """Made or found: here, every project has one. What is only looked up has no inputs."""
-        self._own_application = bool(inputs)
+        self._storage.create_bucket(self._staging)
         return self._project, {"defaultHostname": self._app_engine_host()}
+
+    @property
+    def _staging(self) -> str:
+        return f"staging.{self._app_engine_host()}"
 
     def _app_version(self, inputs: Inputs) -> tuple[str, Outputs]:
         service = inputs["service"]
         bucket, _, name = inputs["deployment"]["zip"]["sourceUrl"].removeprefix(_DOWNLOADS).partition("/")
-        # Who set up an application that was there before has seen to what its builds need besides the zip.
         images = f"projects/{self._project}/locations/-/repositories/gae-standard"
-        needs = (Need(permission=_WRITE_IMAGE, resource=images), self._write_log) if self._own_application else ()
+        # App Engine copies the zip to its staging bucket, from which it builds.
+        staged = object_name(self._staging, name)
+        needs = (
+            Need(permission=READ, resource=staged),
+            Need(permission=_WRITE_IMAGE, resource=images),
+            self._write_log,
+        )
         archive = self._build(
             _Build(account=f"{self._project}@appspot.gserviceaccount.com", bucket=bucket, name=name, needs=needs)
         )

@@ -10,6 +10,7 @@ object to somebody who may read but not list: each role here that reads objects 
 
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -163,9 +164,16 @@ class Refusal:
 class Permissions:
     """The bindings that hold now. Usable from any thread; a change counts from the next call on."""
 
-    def __init__(self, project: str) -> None:
-        """Nothing is granted yet; `project` is where resources are whose names do not say so."""
+    def __init__(self, project: str, *, grants_take_seconds: float = 0) -> None:
+        """Nothing is granted yet.
+
+        Args:
+            project: where resources are whose names do not say so.
+            grants_take_seconds: after which a new binding counts, as IAM is eventually consistent.
+        """
         self._project = project
+        self._grants_take_seconds = grants_take_seconds
+        self._granted_at: dict[Binding, float] = {}
         self._lock = threading.Lock()
         self._bindings: list[Binding] = []
         self._refusals: list[Refusal] = []
@@ -198,6 +206,7 @@ class Permissions:
             )
         with self._lock:
             self._bindings.append(binding)
+            self._granted_at[binding] = time.monotonic()
 
     def revoke(self, binding: Binding) -> None:
         """One binding less."""
@@ -210,6 +219,7 @@ class Permissions:
             binding.member in {member, ANONYMOUS}
             and need.permission in ROLES[binding.role]
             and self._covers(binding, need.resource)
+            and time.monotonic() >= self._granted_at[binding] + self._grants_take_seconds
             for binding in self.bindings
         )
 

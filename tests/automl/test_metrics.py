@@ -17,6 +17,7 @@ from automl.evaluation.metrics import (
     figures,
     worst_mistakes,
 )
+from inspection.routing import as_score
 
 LABELS = ("crack", "ok", "scratch")
 SCORES = st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 0.9, 1.0]) | st.floats(0, 1)
@@ -42,7 +43,7 @@ MULTI = evaluations(st.sets(st.sampled_from(LABELS)).map(sorted).map(tuple), mul
 def test_figures_are_scikit_learns(evaluation: Evaluation, threshold: float):
     theirs_of_all: Any = precision_recall_fscore_support(
         evaluation.truth,
-        evaluation.scores >= threshold,
+        evaluation.scores >= as_score(threshold),
         zero_division=np.nan,  # pyright: ignore[reportArgumentType]  # its type says text alone
     )
     precision, recall, f1, _ = theirs_of_all

@@ -13,6 +13,7 @@ from PIL import Image
 
 from automl.picture import MAX_JPEG_BYTES, UnusableImageError, prepare, thumbnail
 from local.deploy.program import ROOT
+from tests.functions.slow_files import repeated_scans
 
 
 @pytest.fixture
@@ -104,12 +105,17 @@ def test_the_function_sends_the_same_bytes(data: bytes, function_prepares: Calla
         (b"no picture", "no picture of a known format"),
         (saved(noise(60, 40), "JPEG")[:900], "damaged or incomplete"),
         (saved(Image.new("1", (8000, 8000)), "PNG"), "too large to decode"),
+        (saved(noise(60, 40), "PPM"), "no picture of a known format"),
+        (saved(noise(60, 40), "EPS"), "no picture of a known format"),
+        (repeated_scans(1_000, 100_000), r"takes too long to decode: over 3\.3 s"),
     ],
-    ids=["empty", "text", "cut", "64 million pixels"],
+    ids=["empty", "text", "cut", "64 million pixels", "not a format of the line", "a program", "slow"],
 )
 def test_what_is_no_picture_is_refused(data: bytes, text: str):
     with pytest.raises(UnusableImageError, match=text):
         prepare(data)
+    with pytest.raises(UnusableImageError, match=text):
+        thumbnail(data, 30)
 
 
 def test_a_thumbnail_is_small_and_upright(tmp_path: Path):

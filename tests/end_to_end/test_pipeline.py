@@ -20,6 +20,7 @@ from inspection import layout
 from local.cloud import LocalCloud
 from local.demo.run import wait_for_landing
 from local.demo.samples import samples
+from tests.functions.slow_files import repeated_scans
 
 pytestmark = pytest.mark.xdist_group("cloud")
 
@@ -129,12 +130,15 @@ def test_names_of_all_kinds_are_handled_as_any_other(cloud: LocalCloud) -> None:
 def test_what_is_no_picture_is_rejected_with_the_reason(cloud: LocalCloud) -> None:
     upload(cloud, "notes.txt", b"no picture at all", "text/plain")
     upload(cloud, "empty.jpg", b"")
+    upload(cloud, "slow.jpg", repeated_scans(2_000, 40_000))
 
-    for name in ("notes.txt", "empty.jpg"):
+    for name in ("notes.txt", "empty.jpg", "slow.jpg"):
         rejected = eventually(lambda name=name: landed(cloud, name))
         assert rejected is not None
         assert rejected.name == f"rejected/{name}"
         assert (rejected.metadata or {})[layout.ERROR]
+        if name == "slow.jpg":
+            assert "takes too long to decode" in (rejected.metadata or {})[layout.ERROR]
 
 
 def test_a_second_picture_of_the_same_name_overwrites_nothing(cloud: LocalCloud) -> None:

@@ -2,10 +2,14 @@
 
 import gzip
 import io
+import os
+import signal
+import socket
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from math import isnan
 from typing import Any
 
@@ -13,7 +17,9 @@ import grpc
 import pytest
 from PIL import Image
 
+from imaging import bounded
 from inspection.message import Prediction
+from tests.functions.slow_files import repeated_scans
 from tests.functions.stage import (
     AUTOML_MODEL,
     VERTEX_MODEL,
@@ -28,6 +34,7 @@ from tests.functions.stage import (
     start,
     start_predict,
 )
+from tests.imaging.bounded_functions import process_id
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -180,6 +187,28 @@ def test_a_decompression_bomb_is_rejected(cloud: Cloud, model: Model, topic: Top
     assert model.asked == []
 
 
+def test_an_image_that_takes_too_long_to_decode_is_rejected_at_its_first_delivery(
+    cloud: Cloud, model: Model, topic: Topic, predict: Function, move: Function
+):
+    reason = unusable(cloud, topic, predict, move, cloud.upload("slow.jpg", repeated_scans(2_000, 40_000)))
+    assert reason == "the image takes too long to decode: over 4.2 s of CPU time, the limit for 4.0 megapixels"
+    assert model.asked == []
+
+
+def test_an_image_is_retried_when_the_process_that_decodes_it_was_ended(
+    cloud: Cloud, topic: Topic, predict: Function, lines: Lines, monkeypatch: pytest.MonkeyPatch
+):
+    announced = cloud.upload("good.jpg", picture())
+    monkeypatch.setattr(bounded, "_idle", [])
+    os.kill(int(bounded.run(process_id, b"")), signal.SIGKILL)
+    assert predict.deliver(announced).status == 503
+    assert topic.messages() == []
+    assert "Decoding good.jpg failed and is retried" in lines()[-1]["message"]
+    assert predict.deliver(announced).status == 200
+    [message] = topic.messages()
+    assert message["prediction_label"]
+
+
 def test_a_file_that_is_too_large_is_rejected_unread(cloud: Cloud, topic: Topic, predict: Function):
     announced = cloud.upload("huge.tif", b"pretend")
     cloud.gate.clear()
@@ -188,6 +217,62 @@ def test_a_file_that_is_too_large_is_rejected_unread(cloud: Cloud, topic: Topic,
     [message] = topic.messages()
     assert "too large: 50,000,001 bytes" in message["error"]
     assert cloud.gate.methods() == []
+
+
+@pytest.mark.parametrize("encoding", ["GZIP", "x-gzip", "Gzip,  identity"])
+def test_the_name_of_a_content_encoding_has_no_case(cloud: Cloud, topic: Topic, predict: Function, encoding: str):
+    blob = cloud.inbound.blob("part.jpg")
+    blob.content_encoding = encoding
+    blob.upload_from_string(gzip.compress(picture()), content_type="image/jpeg")
+    assert predict.deliver(cloud.announced[-1]).status == 200
+    [message] = topic.messages()
+    assert message["prediction_label"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "reason"),
+    [("br", "compressed with 'br'"), ("zstd", "compressed with 'zstd'"), ("gzip, gzip", "2 times")],
+)
+def test_another_content_encoding_is_rejected_by_its_name(
+    cloud: Cloud, topic: Topic, predict: Function, encoding: str, reason: str
+):
+    blob = cloud.inbound.blob("part.jpg")
+    blob.content_encoding = encoding
+    blob.upload_from_string(picture(), content_type="image/jpeg")
+    assert predict.deliver(cloud.announced[-1]).status == 200
+    [message] = topic.messages()
+    assert reason in message["error"]
+
+
+def test_a_download_that_breaks_off_is_retried(
+    cloud: Cloud, model: Model, topic: Topic, lines: Lines, monkeypatch: pytest.MonkeyPatch
+):
+    announced = cloud.upload("part.jpg", picture())
+    with breaking_off() as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        assert start_predict(VERTEX_MODEL, topic, monkeypatch).deliver(announced).status == 503
+    assert lines()[-1]["severity"] == "WARNING"
+    assert "is tried again" in lines()[-1]["message"]
+    assert topic.messages() == []
+    assert model.asked == []
+
+
+@contextmanager
+def breaking_off() -> Generator[str]:
+    """A server that closes the connection within each body."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 29541\r\n\r\n" + b"x" * 1024)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_file_that_unpacks_to_more_than_fits_into_memory_is_rejected_in_little_memory(

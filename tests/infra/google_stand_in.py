@@ -37,6 +37,11 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
 """What the program may ask in any project; besides App Engine's account, anything else fails."""
 
 
+def function_uri(name: str) -> str:
+    """Where Pub/Sub pushes to."""
+    return f"https://{name}-x.a.run.app"
+
+
 class Google(pulumi.runtime.Mocks):
     """Gives each resource the outputs that the program reads."""
 
@@ -67,7 +72,7 @@ class Google(pulumi.runtime.Mocks):
                     f"projects/{self.project}/locations/{inputs['location']}/repositories/{inputs['repositoryId']}"
                 )
             case "gcp:cloudfunctionsv2/function:Function":
-                outputs = {"serviceConfig": {**inputs["serviceConfig"], "uri": f"https://{name}-x.a.run.app"}}
+                outputs = {"serviceConfig": {**inputs["serviceConfig"], "uri": function_uri(name)}}
             case "gcp:logging/projectBucketConfig:ProjectBucketConfig":
                 resource_id = f"projects/{self.project}/locations/{inputs['location']}/buckets/{inputs['bucketId']}"
             case "gcp:appengine/application:Application":
@@ -104,7 +109,7 @@ def declare(stack: str = "test", *, root: Path = ROOT, **values: object) -> "Inv
 def copy_checkout(destination: Path) -> Path:
     """What deploys, as a fresh checkout elsewhere: other folder, other times."""
     ignore = shutil.ignore_patterns("__pycache__", "command", "node_modules", "dist")
-    for part in ("infra", "inspection", "functions", "webapp"):
+    for part in ("infra", "inspection", "imaging", "functions", "webapp"):
         shutil.copytree(ROOT / part, destination / part, ignore=ignore, copy_function=shutil.copy)
     # The built page comes along: building it anew is what `test_page.py` tests.
     page = built_page(ROOT)

@@ -13,6 +13,12 @@ PREDICT_ELSEWHERE = "inspection-test-predict@elsewhere.iam.gserviceaccount.com"
 PRODUCTION: Mapping[str, Any] = {"alertEmail": "line@example.com", "keepLogsDays": 90, **REVIEWED}
 """The config of a stack for which every policy counts."""
 
+OF_CLOUD_RUN = (
+    'resource.type = "cloud_run_revision" AND resource.labels.service_name = "inspection-test-move"'
+    ' AND metric.type = "run.googleapis.com/request_count"'
+)
+"""Counts nothing that reaches no instance, so that an alert on it would stay silent about an overload."""
+
 Plant = Callable[[Program], Program]
 
 
@@ -49,6 +55,19 @@ def with_threshold(name: str, **changes: object) -> Plant:
         (alert,) = [resource for resource in program.resources if resource.name == name]
         (condition,) = alert.inputs["conditions"]
         return with_inputs(name, conditions=[_changed(condition, {"conditionThreshold": changes})])(program)
+
+    return plant
+
+
+def with_query(name: str, change: Callable[[str], str]) -> Plant:
+    """The same program with another query of one alert."""
+
+    def plant(program: Program) -> Program:
+        (alert,) = [resource for resource in program.resources if resource.name == name]
+        (condition,) = alert.inputs["conditions"]
+        query = change(condition["conditionPrometheusQueryLanguage"]["query"])
+        changes = {"conditionPrometheusQueryLanguage": {"query": query}}
+        return with_inputs(name, conditions=[_changed(condition, changes)])(program)
 
     return plant
 
@@ -117,6 +136,17 @@ def not_waited_for(name: str) -> Plant:
         )
 
     return plant
+
+
+def without_wait(name: str) -> Plant:
+    """The same program, in which what depends on a resource follows it at once."""
+    return lambda program: replace(
+        program,
+        resources=[
+            replace(resource, waits_after=False) if resource.name == name else resource
+            for resource in program.resources
+        ],
+    )
 
 
 def unprotected(program: Program) -> Program:
@@ -261,6 +291,12 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
         with_one_more("build-log-writer", role="roles/pubsub.publisher"),
         with_inputs("announcement-notification", bucket="elsewhere"),
     ],
+    "no-build-before-its-grants": [
+        without_wait("build-log-writer"),
+        without_wait("app-engine-staged-source-reader"),
+        not_waited_for("build-image-writer"),
+        not_waited_for("app-engine-source-reader"),
+    ],
     "every-topic-alarmed": [
         without("monitoring-images-dead-letters"),
         without("monitoring-predictions-waiting"),
@@ -281,6 +317,26 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
         with_inputs("monitoring-move-errors", combiner="AND_WITH_MATCHING_RESOURCE"),
         with_threshold("monitoring-move-errors", comparison="COMPARISON_LT"),
         with_threshold("monitoring-move-errors", thresholdValue=1_000_000),
+        with_threshold(
+            "monitoring-move-errors", filter=OF_CLOUD_RUN + ' AND metric.labels.response_code_class = "5xx"'
+        ),
+        without("monitoring-predict-refused"),
+        with_threshold("monitoring-predict-refused", thresholdValue=101),
+        with_threshold("monitoring-predict-refused", duration="86400s"),
+        with_threshold("monitoring-predict-refused", filter=OF_CLOUD_RUN + ' AND metric.labels.response_code = "429"'),
+    ],
+    "every-wrong-folder-alarmed": [
+        without("monitoring-unclear"),
+        without("monitoring-rejected"),
+        with_inputs("monitoring-rejected", enabled=False),
+        with_query("monitoring-rejected", lambda query: query.replace(" > 0.1 ", " > 0.9 ")),
+        with_query("monitoring-rejected", lambda query: query.replace("[1h]", "[24h]")),
+        with_query("monitoring-rejected", lambda query: query.replace("[6h]", "[24h]")),
+        with_query("monitoring-rejected", lambda query: query.replace(">= 5", ">= 50")),
+        with_query("monitoring-rejected", lambda query: query.replace('"rejected"', '"ok"', 1)),
+        with_query("monitoring-rejected", lambda query: query.replace('"rejected"', '"ok"')),
+        with_query("monitoring-rejected", lambda query: query.replace(" > ", " < ")),
+        with_query("monitoring-rejected", lambda query: f"{query} and on() vector(0)"),
     ],
     "somebody-is-told": [
         with_inputs("monitoring-unclear", notificationChannels=[]),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from local.deploy.program import Declared, Stack, run_program
 from local.google.permissions import PUBLISH, ROLES
-from tests.infra.google_stand_in import NUMBER, PROJECT, Google, declare
+from tests.infra.google_stand_in import NUMBER, PROJECT, Google, declare, function_uri
 from tests.infra.order import prerequisites
 
 
@@ -75,6 +75,15 @@ MOST_FAILURES: Final = 100
 """How often a function may fail within `LONGEST_LOOK_SECONDS` before somebody is told."""
 LONGEST_LOOK_SECONDS: Final = 600
 """How long a figure may be collected, or stay too high, before an alert says so."""
+
+LONGEST_REFUSAL_SECONDS: Final = 3_600
+"""How long a function may refuse pushes before an alert says so."""
+FAILED_PUSH: Final = 'one_of("remote_server_5xx", "deadline_exceeded", "unreachable")'
+"""Pub/Sub's words for what a function answers that fails, does not answer in time, or does not run."""
+LARGEST_SHARE: Final = 0.5
+MOST_EVIDENCE: Final = 10
+LONGEST_SHARE_HOURS: Final = 6
+"""A line on which more than every second image ends in the wrong folder is noticed within a shift."""
 
 PUBLIC: Final = {"allUsers", "allAuthenticatedUsers"}
 BASIC_ROLES: Final = {"roles/owner", "roles/editor", "roles/viewer"}
@@ -147,7 +156,7 @@ PROJECT_WIDE: Final[Mapping[str, ProjectGrant]] = {
     "app-engine-image-writer": ProjectGrant(
         role="roles/artifactregistry.writer",
         to=APP_ENGINE,
-        why="App Engine makes the repository itself, at the first build; only where the application is the stack's own",
+        why="App Engine makes the repository itself, at the first build",
     ),
     "predict-model-user": ProjectGrant(
         role="roles/automl.predictor",
@@ -381,6 +390,27 @@ def no_event_before_its_receiver(program: Program) -> Iterator[str]:
             yield f"{notification.name} does not follow {bucket.name} at once"
 
 
+def no_build_before_its_grants(program: Program) -> Iterator[str]:
+    """What is built waits for every grant of whoever builds it, and once more until a new grant has taken effect."""
+    before = prerequisites(program.resources)
+    builders = [
+        (function, (_build_config(function).get("serviceAccount") or "").rpartition("/")[2])
+        for function in program.of(FUNCTION)
+    ]
+    builders += [(service, program.agents[APP_ENGINE]) for service in program.of(SERVICE)]
+    for built, builder in builders:
+        for grant in program.of(*GRANTS):
+            if grant.inputs["member"].removeprefix("serviceAccount:") == builder:
+                if grant.urn not in before[built.urn]:
+                    yield f"{built.name} is built before {grant.name} exists"
+                if not grant.waits_after:
+                    yield f"{built.name} is built before {grant.name} has taken effect"
+
+
+def _build_config(function: Declared) -> Mapping[str, Any]:
+    return function.inputs.get("buildConfig") or {}
+
+
 def _publishers(program: Program) -> Iterator[tuple[Declared, str | None]]:
     """What lets somebody publish, and to which topic; None is to all of them."""
     for notification in program.of(NOTIFICATION):
@@ -424,21 +454,62 @@ def every_topic_alarmed(program: Program) -> Iterator[str]:
 
 
 def every_function_alarmed(program: Program) -> Iterator[str]:
-    """A function that fails wakes somebody."""
-    alarms = list(_alarms(program))
+    """A function that fails, or refuses pushes for long, wakes somebody.
+
+    What Pub/Sub counts says so: Cloud Run's own count leaves out what reaches no instance.
+    """
+    failures, refusals = list(_alarms(program)), list(_alarms(program, lasting=LONGEST_REFUSAL_SECONDS))
+    pushed = {
+        push["pushEndpoint"]: subscription.inputs["name"]
+        for subscription in program.of(SUBSCRIPTION)
+        if (push := subscription.inputs.get("pushConfig"))
+    }
     for function in program.of(FUNCTION):
-        watched = {
-            'resource.type = "cloud_run_revision"',
-            f'resource.labels.service_name = "{function.inputs["name"]}"',
-            'metric.type = "run.googleapis.com/request_count"',
-            'metric.labels.response_code_class = "5xx"',
+        answers = {
+            'resource.type = "pubsub_subscription"',
+            f'resource.labels.subscription_id = "{pushed.get(function_uri(function.inputs["name"]))}"',
+            'metric.type = "pubsub.googleapis.com/subscription/push_request_count"',
         }
-        if not any(terms == watched and limit <= MOST_FAILURES for terms, limit in alarms):
+        failed = answers | {f"metric.labels.response_class = {FAILED_PUSH}"}
+        if not any(terms == failed and limit <= MOST_FAILURES for terms, limit in failures):
             yield f"{function.name} has no alert on more than {MOST_FAILURES} failures"
+        refused = answers | {'metric.labels.response_class = "remote_server_4xx"'}
+        if not any(terms == refused and limit <= MOST_FAILURES for terms, limit in refusals):
+            yield f"{function.name} has no alert on refusals for {LONGEST_REFUSAL_SECONDS} seconds"
 
 
-def _alarms(program: Program) -> Iterator[tuple[set[str], float]]:
+def every_wrong_folder_alarmed(program: Program) -> Iterator[str]:
+    """A large share of unclear images, or of rejected ones, wakes somebody within hours."""
+    queries = [
+        query["query"]
+        for alert in program.of(ALERT)
+        if alert.inputs.get("enabled") is not False
+        for condition in alert.inputs["conditions"]
+        if (query := condition.get("conditionPrometheusQueryLanguage"))
+    ]
+    for folder in ("unclear", "rejected"):
+        if not any(
+            (share := re.fullmatch(_SHARE, query))
+            and share["folder"] == folder
+            and float(share["limit"]) <= LARGEST_SHARE
+            and int(share["hours"]) <= int(share["evidence"]) <= LONGEST_SHARE_HOURS
+            and int(share["least"]) <= MOST_EVIDENCE
+            for query in queries
+        ):
+            yield f"nothing notices that most images are {folder}"
+
+
+_SHARE = (
+    r"sum\(increase\((?P<series>[\w:]+)\{(?P<of>[^{},]*),folder=\"(?P<folder>\w+)\"\}\[(?P<hours>\d+)h\]\)\)"
+    r" / sum\(increase\((?P=series)\{(?P=of)\}\[(?P=hours)h\]\)\) > (?P<limit>[\d.]+)"
+    r" and sum\(increase\((?P=series)\{(?P=of),folder=\"(?P=folder)\"\}\[(?P<evidence>\d+)h\]\)\) >= (?P<least>\d+)"
+)
+
+
+def _alarms(program: Program, *, lasting: int = 0) -> Iterator[tuple[set[str], float]]:
     """What the alerts watch, term by term, and the limit above which any one of them says so soon.
+
+    Soon is `LONGEST_LOOK_SECONDS`, or `lasting` where that is longer.
 
     An alert that is off, waits for a second condition, or looks for what is below its limit is not among them.
     """
@@ -448,7 +519,9 @@ def _alarms(program: Program) -> Iterator[tuple[set[str], float]]:
         for condition in alert.inputs["conditions"]:
             threshold: Mapping[str, Any] = condition.get("conditionThreshold") or {}
             looks = [look["alignmentPeriod"] for look in threshold.get("aggregations") or []]
-            soon = all(_seconds(look) <= LONGEST_LOOK_SECONDS for look in (threshold.get("duration", "0s"), *looks))
+            soon = all(_seconds(look) <= LONGEST_LOOK_SECONDS for look in looks) and _seconds(
+                threshold.get("duration", "0s")
+            ) <= max(LONGEST_LOOK_SECONDS, lasting)
             if threshold.get("comparison") == "COMPARISON_GT" and soon and not threshold.get("trigger"):
                 yield set(threshold["filter"].split(" AND ")), threshold.get("thresholdValue", 0)
 
@@ -544,8 +617,10 @@ POLICIES: Final[Mapping[str, Policy]] = {
     "dead-letters-everywhere": Policy(rule=dead_letters_everywhere),
     "no-expiry": Policy(rule=no_expiry),
     "no-event-before-its-receiver": Policy(rule=no_event_before_its_receiver),
+    "no-build-before-its-grants": Policy(rule=no_build_before_its_grants),
     "every-topic-alarmed": Policy(rule=every_topic_alarmed),
     "every-function-alarmed": Policy(rule=every_function_alarmed),
+    "every-wrong-folder-alarmed": Policy(rule=every_wrong_folder_alarmed),
     "somebody-is-told": Policy(rule=somebody_is_told, production=True),
     "logs-are-kept": Policy(rule=logs_are_kept, production=True),
     "over-tls-only": Policy(rule=over_tls_only),

@@ -29,6 +29,8 @@ def test_a_zip_holds_the_function_at_its_root_and_the_vocabulary_beside_it(part:
     vocabulary = {f"inspection/{path.name}" for path in (ROOT / "inspection").glob("*.py")}
     assert {"main.py", "requirements.txt", "inspection/__init__.py", "inspection/message.py"} <= set(names)
     assert {name for name in names if name.startswith("inspection/")} == vocabulary
+    imaging = {f"imaging/{path.name}" for path in (ROOT / "imaging").glob("*.py")}
+    assert {name for name in names if name.startswith("imaging/")} == (imaging if part == "predict" else set())
     assert names == sorted(names, key=lambda name: name.split("/"))
 
 

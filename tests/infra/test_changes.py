@@ -73,6 +73,13 @@ def test_a_change_of_the_vocabulary_updates_both_functions(checkout: Path):
     assert changed(before, declare(root=checkout)) == expected
 
 
+def test_a_change_of_how_images_are_decoded_updates_predict_alone(checkout: Path):
+    before = declare(root=checkout)
+    with (checkout / "imaging" / "bounded.py").open("a") as file:
+        file.write("\n")
+    assert changed(before, declare(root=checkout)) == {"predict-sources", "predict-function"}
+
+
 def test_a_threshold_updates_the_function_that_routes_and_nothing_else():
     assert changed(declare(), declare(threshold=0.9, thresholds={"ok": 0.95})) == {"move-function"}
 
@@ -92,7 +99,7 @@ def test_two_stacks_share_no_name_and_no_grant_in_one_project():
 def test_physical_names_are_found_at_all():
     names = physical_names(declare("dev"))
     assert ("gcp:pubsub/topic:Topic", "inspection-dev-images") in names
-    assert len(names) == 3 + 2 + 4 + 4 + 4 + 2 + 1 + 8 + 1  # buckets, zips, topics, subscriptions, ...
+    assert len(names) == 3 + 2 + 4 + 4 + 4 + 2 + 1 + 11 + 1  # buckets, zips, topics, subscriptions, ...
 
 
 def physical_names(inventory: Inventory) -> list[tuple[str, str]]:

@@ -60,7 +60,7 @@ def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
         "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": 2,
         "gcp:iap/appEngineServiceIamMember:AppEngineServiceIamMember": 2,
         "gcp:logging/metric:Metric": 1,
-        "gcp:monitoring/alertPolicy:AlertPolicy": 8,
+        "gcp:monitoring/alertPolicy:AlertPolicy": 11,
         "gcp:monitoring/dashboard:Dashboard": 1,
         "gcp:monitoring/notificationChannel:NotificationChannel": 1,
         "gcp:projects/iAMMember:IAMMember": 4,
@@ -73,7 +73,7 @@ def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
         "gcp:serviceaccount/account:Account": 6,
         "gcp:serviceaccount/iAMMember:IAMMember": 2,
         "gcp:storage/bucket:Bucket": 3,
-        "gcp:storage/bucketIAMMember:BucketIAMMember": 7,
+        "gcp:storage/bucketIAMMember:BucketIAMMember": 8,
         "gcp:storage/bucketObject:BucketObject": 4,
         "gcp:storage/notification:Notification": 1,
         "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember": 1,
@@ -109,7 +109,7 @@ KEY_INPUTS: list[tuple[str, str, dict[str, Any]]] = [
                 },
             },
             "retryPolicy": {"minimumBackoff": "10s", "maximumBackoff": "600s"},
-            "deadLetterPolicy": {"deadLetterTopic": topic("images-dead-letters"), "maxDeliveryAttempts": 20},
+            "deadLetterPolicy": {"deadLetterTopic": topic("images-dead-letters"), "maxDeliveryAttempts": 40},
         },
     ),
     (
@@ -214,6 +214,7 @@ def test_every_grant_is_one_of_these(line: Inventory):
         (f"{NAME}-review", "roles/iap.httpsResourceAccessor", "user:bert@example.com"),
         # App Engine's own account, which builds
         (SOURCES, "roles/storage.objectViewer", APP_ENGINE_BUILDER),
+        (f"staging.{PROJECT}.appspot.com", "roles/storage.objectViewer", APP_ENGINE_BUILDER),
         (PROJECT, "roles/artifactregistry.writer", APP_ENGINE_BUILDER),
         (PROJECT, "roles/logging.logWriter", APP_ENGINE_BUILDER),
         # Google's agents
@@ -312,3 +313,15 @@ def test_a_function_is_built_only_when_its_builder_has_all_its_grants(line: Inve
     assert len(grants) == 4
     for function in line.of("cloudfunctionsv2/function:Function"):
         assert grants <= set(function.depends_on)
+
+
+def test_an_overload_of_three_hours_makes_no_dead_letter(line: Inventory):
+    for subscription in line.of("pubsub/subscription:Subscription"):
+        if policy := subscription.inputs.get("deadLetterPolicy"):
+            backoff = {key: int(value.removesuffix("s")) for key, value in subscription.inputs["retryPolicy"].items()}
+            # https://cloud.google.com/pubsub/docs/handling-failures#exponential_backoff
+            pauses = [
+                min(backoff["minimumBackoff"] * 2**number, backoff["maximumBackoff"])
+                for number in range(int(policy["maxDeliveryAttempts"]) - 1)
+            ]
+            assert sum(pauses) > 1.5 * 3 * 3600, subscription.name

@@ -23,6 +23,8 @@ from tests.infra.google_stand_in import (
 NAME = "inspection-test"
 PREDICTED, SOURCES = (f"{PROJECT}-{NAME}-{part}" for part in ("predicted", "sources"))
 SIGNER = f"{NAME}-review@{PROJECT}.iam.gserviceaccount.com"
+SHARED = {"app-engine-staged-source-reader", "app-engine-image-writer", "app-engine-log-writer"}
+"""The grants of the project's one builder."""
 BY_LOGIN: dict[str, Any] = {"reviewers": REVIEWERS, "createAppEngine": True, "signIn": "appengine"}
 EXISTING: dict[str, Any] = {"reviewers": REVIEWERS}
 VERSION = "appengine/standardAppVersion:StandardAppVersion"
@@ -159,7 +161,7 @@ def test_an_own_application_and_its_default_service_outlive_the_stack(own: Inven
     assert "deleteServiceOnDestroy" not in default.inputs
     assert application.urn in default.depends_on
     retained = {resource.name for resource in own if resource.retain_on_delete}
-    assert retained == {"app-engine-application"}
+    assert retained == {"app-engine-application", *SHARED}
 
 
 def test_the_application_is_where_the_config_says():
@@ -178,7 +180,12 @@ def test_an_application_that_is_there_is_used_and_left_as_it_is():
     assert [version.inputs["service"] for version in existing.of(VERSION)] == [f"{NAME}-review"]
     assert existing.outputs["reviewUrl"] == declare(**REVIEWED).outputs["reviewUrl"]
     builder = {grant[1:3] for grant in existing.bindings() if grant[3] == APP_ENGINE_BUILDER}
-    assert builder == {(SOURCES, "roles/storage.objectViewer")}
+    assert builder == {
+        (SOURCES, "roles/storage.objectViewer"),
+        (f"staging.{PROJECT}.appspot.com", "roles/storage.objectViewer"),
+        (PROJECT, "roles/artifactregistry.writer"),
+        (PROJECT, "roles/logging.logWriter"),
+    }
 
 
 def test_the_service_waits_for_whatever_it_is_built_and_runs_with(own: Inventory):
@@ -190,7 +197,7 @@ def test_the_service_waits_for_whatever_it_is_built_and_runs_with(own: Inventory
         and (resource.type in BINDINGS or resource.name in {"app-engine-application", "app-engine-default"})
         and "AppEngineServiceIamMember" not in resource.type
     }
-    assert len(first) == 7
+    assert len(first) == 8
     assert first <= waits_for
 
 
@@ -205,4 +212,18 @@ def test_two_stacks_of_one_project_have_review_apps_side_by_side():
     own, existing = declare("dev", **REVIEWED), declare("production", **EXISTING)
     services = [{version.inputs["service"] for version in stack.of(VERSION)} for stack in (own, existing)]
     assert services == [{"default", "inspection-dev-review"}, {"inspection-production-review"}]
-    assert own.bindings().isdisjoint(existing.bindings())
+    shared = own.bindings() & existing.bindings()
+    assert {grant[3] for grant in shared} == {APP_ENGINE_BUILDER}
+    assert len(shared) == len(SHARED)
+
+
+@pytest.mark.parametrize("config", [REVIEWED, EXISTING], ids=["creates the application", "uses it"])
+def test_what_another_stack_needs_as_well_survives_the_destruction_of_this_one(config: dict[str, Any]):
+    stack = declare(**config)
+    builder = [
+        resource
+        for resource in stack
+        if resource.inputs.get("member") == APP_ENGINE_BUILDER and resource.inputs.get("bucket") != SOURCES
+    ]
+    assert {grant.name for grant in builder} == SHARED
+    assert all(grant.retain_on_delete for grant in builder)

@@ -5,7 +5,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inspection.labels import RESERVED_FOLDERS
-from inspection.layout import MAX_NAME_BYTES, decided_name, folder_name, names_in, renamed, source_uri
+from inspection.layout import (
+    MAX_NAME_BYTES,
+    decided_name,
+    decided_names,
+    folder_name,
+    glob_of_copies,
+    names_in,
+    renamed,
+    source_uri,
+)
+from local.google.storage.glob import matcher
 
 FOLDERS = st.sampled_from(["ok", "defect", "größe", "x" * 64, *RESERVED_FOLDERS])
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), min_size=1).filter(
@@ -99,3 +109,35 @@ def test_a_shortened_name_keeps_its_beginning_and_a_usual_extension(name: str):
         assert f"unclear/{name}".startswith(stored.rpartition("~")[0])
         if name.endswith(".jpg"):
             assert stored.endswith(".jpg")
+
+
+@given(
+    name=NAMES | LONG_NAMES | st.text("a.-/*?[]{},\\!~", min_size=1),
+    generation=GENERATIONS,
+    label=FOLDERS | st.just("𠀀" * 64),
+)
+@example(name="/", generation=1, label="ok")
+@example(name="0.", generation=1, label="ok")
+@example(name="..", generation=1, label="ok")
+@example(name="a/" + "x" * 990 + "/" + "y" * 31, generation=1, label="ok")
+@example(name="a." + "x" * 300, generation=1, label="ok")
+def test_a_glob_finds_every_name_that_an_image_may_have(name: str, generation: int, label: str):
+    source = source_uri("inbound", name, generation)
+    queued = names_in("unclear", name, generation, source)
+    places = {*names_in(label, name, generation, source), *queued}
+    for place in queued:
+        places |= set(decided_names(label, place.removeprefix("unclear/"), generation))
+    glob = matcher(glob_of_copies(name, generation))
+    assert [place for place in places if not glob.fullmatch(place)] == []
+
+
+@pytest.mark.parametrize("name", ["ok/box/a10.jpg", "ok/a1.jpg", "ok/x/box/a1.jpg", "ok/box/a1-8.jpg", "ok/box/a1.png"])
+def test_a_glob_leaves_out_other_images(name: str):
+    glob = matcher(glob_of_copies("box/a1.jpg", 7))
+    assert glob.fullmatch("ok/box/a1-7-0123456789abcdef.jpg")
+    assert not glob.fullmatch(name)
+
+
+@given(name=NAMES | LONG_NAMES, generation=GENERATIONS)
+def test_a_glob_is_short_enough_for_an_address(name: str, generation: int):
+    assert len(glob_of_copies(name, generation).encode()) < 2048

@@ -1,5 +1,7 @@
 """The decision: which folder an image goes to."""
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,3 +40,16 @@ def test_a_threshold_of_zero_makes_every_answer_sure_and_one_only_certainty():
 @given(label=st.text(), score=st.floats(0, 1), common=st.floats(0, 1))
 def test_no_answer_leads_out_of_the_known_folders(label: str, score: float, common: float):
     assert folder_for(label, score, Thresholds(labels=("ok", "defect"), common=common)) in {"ok", "defect", UNCLEAR}
+
+
+@pytest.mark.parametrize("threshold", [0.7, 0.9, 0.95, 0.1, 1.0])
+def test_a_score_of_32_bits_reaches_the_threshold_that_it_equals(threshold: float):
+    thresholds = Thresholds(labels=("ok",), common=threshold)
+    arrived = struct.unpack("f", struct.pack("f", threshold))[0]
+    assert folder_for("ok", arrived, thresholds) == "ok"
+    assert folder_for("ok", float(f"{arrived:.8f}"), thresholds) == "ok"
+    assert folder_for("ok", threshold - 1e-6, thresholds) == UNCLEAR
+
+
+def test_seven_tenths_as_a_model_says_it_reaches_a_threshold_of_seven_tenths():
+    assert folder_for("ok", 0.69999999, Thresholds(labels=("ok",), common=0.7)) == "ok"

@@ -130,6 +130,7 @@ def test_a_picture_that_ends_or_stops_the_process_is_found_and_the_next_are_trie
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pictures, "SECONDS_FOR_ONE", 5.0)
+    monkeypatch.setattr(pictures, "CPU_SECONDS_FOR_ONE", 1.0)
     [fuzzed] = pictures.fuzz_pictures(0, SEED, formats=(pictures.PLANTED,))
     assert fuzzed.findings == {
         "the process ended": 1,
@@ -137,9 +138,10 @@ def test_a_picture_that_ends_or_stops_the_process_is_found_and_the_next_are_trie
         "unexpected MemoryError": 1,
         "unexpected KeyError": 1,
         "a reason that is none, or too long": 1,
+        "took too much CPU time": 1,
     }
-    assert fuzzed.outcomes["prepared"] == 2, "the first and the last"
-    assert fuzzed.count == 7
+    assert fuzzed.outcomes["prepared"] == 3, "the first, the last, and the one that took long"
+    assert fuzzed.count == 8
 
 
 def test_a_setting_that_crashes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

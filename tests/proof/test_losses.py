@@ -26,6 +26,7 @@ def line(tmp_path: Path) -> Generator[Line]:
             PIPELINE,
             {
                 "storage.objects.get",
+                "storage.objects.list",
                 "automl.models.predict",
                 "aiplatform.endpoints.predict",
                 "pubsub.topics.publish",

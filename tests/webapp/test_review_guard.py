@@ -1,5 +1,7 @@
 """What every answer carries, what another site cannot do, and how the page is served."""
 
+import json
+
 import httpx2
 import pytest
 
@@ -77,6 +79,45 @@ def test_other_methods_change_nothing(line: Line, method: str) -> None:
     assert answer.status_code == 403
     answer = line.client.request(method, "/api/session", headers=line.page().headers, json={})
     assert answer.status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/api/session", "GET"),
+        ("HEAD", "/api/session", "GET"),
+        ("GET", "/api/queue", "POST"),
+        ("DELETE", "/api/claims/release", "POST"),
+        ("GET", "/api/pictures/x/decision", "POST"),
+        ("POST", "/api/pictures/x/image", "GET"),
+        ("POST", "/", "GET, HEAD"),
+        ("PUT", "/assets/index-abc123.js", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_an_address_does_not_have_is_answered_with_those_that_it_has(
+    line: Line, method: str, path: str, allowed: str
+) -> None:
+    answer = line.client.request(method, path, headers=line.page().headers, json={})
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    if method != "HEAD":
+        assert answer.json()["code"] == "invalid"
+
+
+@pytest.mark.parametrize("path", ["/api/queue", "/api/undo", "/api/claims", "/api/claims/release"])
+@pytest.mark.parametrize("body", [b"\xff", b'{"count": 1, "cursor": "\xe9"}', '{"count": 1}'.encode("cp500")])
+def test_a_body_that_is_not_utf_8_is_refused_as_the_schema_says(line: Line, path: str, body: bytes) -> None:
+    headers = line.page().headers | {"Content-Type": "application/json"}
+    answer = line.client.post(path, content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert "UTF-8" in answer.json()["message"]
+
+
+def test_the_schema_describes_both_refusals_for_every_operation() -> None:
+    operations = [method for path in json.loads(schema_text())["paths"].values() for method in path.values()]
+    assert len(operations) == 8
+    for operation in operations:
+        assert {"400", "405"} <= operation["responses"].keys()
+        assert "Allow" in operation["responses"]["405"]["headers"]
 
 
 @pytest.mark.parametrize("path", ["/", "/api/session", "/api/nothing", "/health"])

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.webapp.review_line import ANNA, BERT, LABELS, Line, Page, fail, let_counting_end
-from webapp.reviewing import PAGE_SIZE, PAGES_AT_ONCE
+from webapp.picture_store import PAGE_SIZE
+from webapp.reviewing import PAGES_AT_ONCE
 
 
 def names(pictures: list[dict[str, Any]]) -> list[str]:
@@ -53,7 +54,8 @@ def test_only_pictures_of_the_queue_are_given(line: Line) -> None:
     line.put("a.jpg", folder="unclear2")
     line.put("ok_a.jpg", folder="human_decided")
     line.bucket.blob("unclear/").upload_from_string(b"")  # the console's placeholder for a folder
-    assert line.page().queue() == {"pictures": [], "cursor": None, "waiting": {"count": 0, "exact": True}}
+    answer = line.page().queue()
+    assert answer == {"pictures": [], "cursor": None, "waiting": {"count": 0, "exact": True}, "passed_over": 0}
 
 
 def test_the_cursor_leads_through_all_of_them(line: Line) -> None:

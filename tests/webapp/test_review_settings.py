@@ -46,6 +46,7 @@ def test_a_good_environment() -> None:
         ("REVIEWERS", None),
         ("REVIEWERS", "[]"),
         ("REVIEWERS", '["anna"]'),
+        ("REVIEWERS", json.dumps([f"{'a' * 243}@example.com"])),
         ("REVIEWERS", '["*"]'),
         ("REVIEWERS", '"anna@example.com"'),
         ("SIGN_IN", None),

@@ -6,6 +6,10 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from threading import Event
+from unittest.mock import MagicMock
 
 import pytest
 import requests
@@ -196,7 +200,84 @@ def test_where_the_keys_cannot_be_read_nobody_comes_in() -> None:
         proxy.email({IAP_HEADER: key.token(ANNA)})
     assert refusal.value.status == 503
     keys.keys, keys.down = (key,), False
-    assert proxy.email({IAP_HEADER: key.token(ANNA)}) == ANNA, "and asked again with the next request"
+    clock.pass_by(seconds=30)
+    assert proxy.email({IAP_HEADER: key.token(ANNA)}) == ANNA
+
+
+def test_keys_that_cannot_be_renewed_serve_for_a_day_and_are_asked_for_now_and_then() -> None:
+    key, clock = IapKey(), Clock()
+    keys = Keys(key)
+    proxy = IdentityAwareProxy(audience=AUDIENCE, fetch_keys=keys, monotonic=clock.monotonic)
+    assert proxy.email({IAP_HEADER: key.token(ANNA)}) == ANNA
+    keys.down = True
+    clock.pass_by(hours=1)
+    for _ in range(5):
+        assert proxy.email({IAP_HEADER: key.token(ANNA)}) == ANNA
+    assert keys.asked == 2, "once in vain"
+    clock.pass_by(seconds=30)
+    assert proxy.email({IAP_HEADER: key.token(ANNA)}) == ANNA
+    assert keys.asked == 3
+    clock.pass_by(hours=22, minutes=59)
+    assert proxy.email({IAP_HEADER: key.token(ANNA)}) == ANNA
+    clock.pass_by(minutes=1)
+    for _ in range(5):
+        with pytest.raises(ProblemError) as refusal:
+            proxy.email({IAP_HEADER: key.token(ANNA)})
+        assert refusal.value.status == 503
+    keys.down = False
+    clock.pass_by(seconds=30)
+    assert proxy.email({IAP_HEADER: key.token(ANNA)}) == ANNA
+
+
+def test_a_key_server_that_does_not_answer_keeps_nobody_waiting_whose_key_is_known() -> None:
+    key, clock = IapKey(), Clock()
+    asked, answer = Event(), Event()
+    first = True
+
+    def keys() -> dict[str, str]:
+        nonlocal first
+        if not first:
+            asked.set()
+            assert answer.wait(10)
+        first = False
+        return {key.key_id: key.public_pem}
+
+    proxy = IdentityAwareProxy(audience=AUDIENCE, fetch_keys=keys, monotonic=clock.monotonic)
+    assert proxy.email({IAP_HEADER: key.token(ANNA)}) == ANNA
+    clock.pass_by(hours=1)
+    with ThreadPoolExecutor() as pool:
+        try:
+            fetching = pool.submit(proxy.email, {IAP_HEADER: key.token(ANNA)})
+            assert asked.wait(10)
+            assert proxy.email({IAP_HEADER: key.token(BERT)}) == BERT
+            assert not fetching.done()
+        finally:
+            answer.set()
+        assert fetching.result(10) == ANNA
+
+
+def test_the_first_requests_of_an_instance_share_one_fetch() -> None:
+    key = IapKey()
+    keys, waits = Keys(key), Event()
+
+    def slowly() -> dict[str, str]:
+        waits.wait(0.2)
+        return keys()
+
+    proxy = IdentityAwareProxy(audience=AUDIENCE, fetch_keys=slowly)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(proxy.email, [{IAP_HEADER: key.token(ANNA)}] * 8)) == {ANNA}
+    assert keys.asked == 1
+
+
+@pytest.mark.parametrize("answer", ["[]", '"key"', '{"key-1": 1}', "<html>"])
+def test_what_is_not_a_set_of_keys_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    response = requests.Response()
+    response.status_code, response.raw = 200, BytesIO(answer.encode())
+    monkeypatch.setattr(requests, "get", MagicMock(return_value=response))
+    with pytest.raises(ProblemError) as refusal:
+        IdentityAwareProxy(audience=AUDIENCE).email({IAP_HEADER: IapKey().token(ANNA)})
+    assert refusal.value.status == 503
 
 
 def test_no_audience_is_no_proxy() -> None:

@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from local.google.gate import ApiError, Call, Gate, RequestLog
 from local.google.identity import NOBODY, IdentityMiddleware, base_url, identity_of, identity_path, server_url
 from local.google.storage import resources
+from local.google.storage.glob import matcher
 from local.google.storage.multipart import MultipartReader
 from local.google.storage.resources import Resource
 from local.google.storage.signing import SignedUrlError, Signers, signer_of_url
@@ -57,7 +58,7 @@ _BLOCK = 1 << 20
 _RESUMABLE_QUANTUM = 256 * 1024
 _TOPIC = re.compile(r"(?://pubsub\.googleapis\.com/)?(?P<topic>projects/[^/]+/topics/[^/]+)")
 _EVENTS = {"OBJECT_FINALIZE", "OBJECT_METADATA_UPDATE", "OBJECT_DELETE", "OBJECT_ARCHIVE"}
-_UNSUPPORTED = ("matchGlob", "softDeleted", "filter", "userProject")
+_UNSUPPORTED = ("softDeleted", "filter", "userProject")
 _DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 _log = logging.getLogger(__name__)
@@ -70,14 +71,16 @@ def storage_app(
     publish: Publish | None = None,
     signers: Signers | None = None,
     rewrite_calls: Callable[[], int] = lambda: 1,
+    names_for_a_page: Callable[[], int | None] = lambda: None,
 ) -> Starlette:
     """The application that answers for `store`.
 
     Every call passes `gate`, notifications go to `publish` after the change is stored and before it is answered, and
     `signers` are the service accounts whose signed URLs are good. Without `publish`, notifications go nowhere. A rewrite takes
-    `rewrite_calls` calls; Google's takes several where a large object goes to another location.
+    `rewrite_calls` calls; Google's takes several where a large object goes to another location. A listing with `matchGlob`
+    looks at `names_for_a_page` names for each page, at all with None; Google does not say at how many it looks.
     """
-    api = _StorageApi(store, gate or RequestLog(), publish, signers or Signers(), rewrite_calls)
+    api = _StorageApi(store, gate or RequestLog(), publish, signers or Signers(), rewrite_calls, names_for_a_page)
     bucket, item = "/storage/v1/b/{bucket}", "/storage/v1/b/{bucket}/o/{object}"
     destination = "/b/{destination_bucket}/o/{destination_object}"
     routes = [
@@ -262,12 +265,14 @@ class _StorageApi:
         publish: Publish | None,
         signers: Signers,
         rewrite_calls: Callable[[], int],
+        names_for_a_page: Callable[[], int | None],
     ) -> None:
         self._store = store
         self._gate = gate
         self._publish = publish
         self._signers = signers
         self._rewrite_calls = rewrite_calls
+        self._names_for_a_page = names_for_a_page
         # Like Google's, an upload that is never finished stays; here until the server stops.
         self._uploads: dict[str, _Upload] = {}
 
@@ -412,15 +417,22 @@ class _StorageApi:
         for parameter in _UNSUPPORTED:
             if ask.query(parameter) not in {None, "", "false", "False"}:
                 raise invalid(f"The local Cloud Storage does not know the parameter {parameter} of a listing.")
+        delimiter = ask.query("delimiter") or ""
+        glob = ask.query("matchGlob")
+        if glob and delimiter not in {"", "/"}:
+            raise invalid(f"With matchGlob the delimiter must be '/', not {delimiter!r}.")
+        matching = matcher(glob) if glob else None
         with self._passing(ask.call("storage.objects.list", bucket=bucket)):
             page = self._store.list(
                 bucket,
                 prefix=ask.query("prefix") or "",
-                delimiter=ask.query("delimiter") or "",
+                delimiter=delimiter,
                 start=max(ask.query("startOffset") or "", _page_start(ask)),
                 end=ask.query("endOffset") or None,
                 include_trailing_delimiter=ask.flag("includeTrailingDelimiter"),
                 limit=_page_size(ask),
+                matching=matching,
+                look_at=self._names_for_a_page() if matching else None,
             )
         listing: Resource = {"kind": "storage#objects"}
         if page.next_start is not None:

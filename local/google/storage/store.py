@@ -630,11 +630,14 @@ class ObjectStore:
         end: str | None = None,
         include_trailing_delimiter: bool = False,
         limit: int = MAX_PAGE,
+        matching: re.Pattern[str] | None = None,
+        look_at: int | None = None,
     ) -> Page:
         """Objects by name from `start` on (inclusive) up to `end` (exclusive), at most `limit` with the prefixes.
 
         A page costs by what is on it, never by what is in the bucket: names are sought in the index, and so is the
-        next name after everything that shares a prefix.
+        next name after everything that shares a prefix. With `matching` it costs as many names as it takes to find what
+        matches whole, but for `look_at`: a page ends after that many, even if nothing is on it.
 
         Raises:
             StorageError: 404 for the bucket.
@@ -645,36 +648,52 @@ class ObjectStore:
         with self._lock:
             self._require_bucket(bucket)
             while position is not None:
-                position = self._list_run(
-                    bucket, position, stop, page, (prefix, delimiter, include_trailing_delimiter, limit)
+                position, seen = self._list_run(
+                    bucket,
+                    position,
+                    stop,
+                    page,
+                    (prefix, delimiter, include_trailing_delimiter, limit, matching, look_at),
                 )
-                if position is not None and len(page.objects) + len(page.prefixes) >= limit:
+                look_at = None if look_at is None else look_at - seen
+                full = len(page.objects) + len(page.prefixes) >= limit or (look_at is not None and look_at <= 0)
+                if position is not None and full:
                     return page if self._first(bucket, position, stop) is None else replace(page, next_start=position)
         return page
 
     def _list_run(
-        self, bucket: str, position: str, stop: str | None, page: Page, how: tuple[str, str, bool, int]
-    ) -> str | None:
-        """List objects onto the page until it is full or a prefix has been added; where to go on, None at the end."""
-        prefix, delimiter, include_trailing_delimiter, limit = how
+        self,
+        bucket: str,
+        position: str,
+        stop: str | None,
+        page: Page,
+        how: tuple[str, str, bool, int, re.Pattern[str] | None, int | None],
+    ) -> tuple[str | None, int]:
+        """List objects onto the page until it is full or a prefix has been met.
+
+        Where to go on, None at the end, and how many names were looked at.
+        """
+        prefix, delimiter, include_trailing_delimiter, limit, matching, look_at = how
         condition, values = _name_range(position, stop)
         rows = self._index.execute(
             f"SELECT * FROM objects WHERE bucket = ? AND {condition} ORDER BY name",  # noqa: S608  # our own text
             (bucket, *values),
         )
-        for row in rows:
+        seen = 0
+        for seen, row in enumerate(rows, start=1):
             name: str = row[1]
             cut = name.find(delimiter, len(prefix)) if delimiter else -1
-            if cut >= 0:
-                group = name[: cut + len(delimiter)]
-                page.prefixes.append(group)
-                if include_trailing_delimiter and name == group:
+            shown = name[: cut + len(delimiter)] if cut >= 0 else name
+            if matching is None or matching.fullmatch(shown):
+                if cut >= 0:
+                    page.prefixes.append(shown)
+                if cut < 0 or (include_trailing_delimiter and name == shown):
                     page.objects.append(_read_object(row))
-                return successor(group)
-            page.objects.append(_read_object(row))
-            if len(page.objects) + len(page.prefixes) >= limit:
-                return name + "\0"  # the very next name there can be
-        return None
+            if cut >= 0:
+                return successor(shown), seen
+            if len(page.objects) + len(page.prefixes) >= limit or seen == look_at:
+                return name + "\0", seen  # the very next name there can be
+        return None, seen
 
     def _first(self, bucket: str, start: str, stop: str | None) -> str | None:
         condition, values = _name_range(start, stop)

@@ -1,5 +1,6 @@
 """Listings: order, prefixes, pages and offsets, against a model in a few lines of Python."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -147,11 +148,82 @@ def test_what_cannot_be_listed_is_refused_with_a_reason(client: storage.Client, 
     with pytest.raises(NotFound):
         list(client.list_blobs("no-such-bucket"))
     with pytest.raises(BadRequest, match="matchGlob"):
-        list(folders.list_blobs(match_glob="*.jpg"))
+        list(folders.list_blobs(match_glob="*.jpg", delimiter="b"))
     with pytest.raises(BadRequest, match="pageToken"):
         list(folders.list_blobs(page_token="é"))
     with pytest.raises(BadRequest, match="field selection"):
         list(folders.list_blobs(fields="items(name"))
+
+
+@pytest.mark.parametrize(
+    ("glob", "matching"),
+    [
+        ("*.jpg", ["a.jpg", "z.jpg", "ä.jpg"]),
+        ("**.jpg", ["a.jpg", "ok/1.jpg", "ok/2.jpg", "unclear/1.jpg", "unclear/deep/2.jpg", "z.jpg", "ä.jpg"]),
+        ("*/?.jpg", ["ok/1.jpg", "ok/2.jpg", "unclear/1.jpg"]),
+        ("{ok,unclear}/1.jpg", ["ok/1.jpg", "unclear/1.jpg"]),
+        ("{o*/[2-9],u{n,m}clear/[!2]}.jpg", ["ok/2.jpg", "unclear/1.jpg"]),
+        ("[az].jpg", ["a.jpg", "z.jpg"]),
+        ("\\a.jpg", ["a.jpg"]),
+        ("ok/", ["ok/"]),
+        ("ok?1.jpg", []),
+        ("ok[/]1.jpg", []),
+        ("1.jpg", []),
+        ("ajpg", []),
+    ],
+)
+def test_a_glob_leaves_what_it_matches_whole(folders: storage.Bucket, glob: str, matching: list[str]):
+    assert names(folders.list_blobs(match_glob=glob)) == matching
+
+
+def test_a_glob_takes_escaped_characters_as_they_stand(client: storage.Client, bucket_names: Callable[[], str]):
+    bucket = client.create_bucket(bucket_names())
+    odd = "a,b*[c]{d}?\\e]f}.jpg"
+    for name in (odd, "a,bx[c]{d}?\\e]f}.jpg"):
+        bucket.blob(name).upload_from_string(b"")
+    glob = "".join(f"\\{character}" if character in "*[]{}?\\," else character for character in odd)
+    assert names(bucket.list_blobs(match_glob=glob)) == [odd]
+    assert names(bucket.list_blobs(match_glob=f"{{{glob},x}}")) == [odd]
+
+
+def test_prefixes_are_matched_as_they_are_shown(folders: storage.Bucket):
+    """First the names are cut at the delimiter, then compared (https://github.com/fsouza/fake-gcs-server/pull/2328)."""
+    listing = folders.list_blobs(match_glob="*/", delimiter="/")
+    assert names(listing) == []
+    assert listing.prefixes == {"ok/", "unclear/"}
+    listing = folders.list_blobs(match_glob="**.jpg", delimiter="/")
+    assert names(listing) == ["a.jpg", "z.jpg", "ä.jpg"]
+    assert listing.prefixes == set()
+
+
+@pytest.mark.parametrize(
+    ("glob", "said"),
+    [
+        ("a[b", "character class has no closing ']'"),
+        ("a]b", "without any previous opening '['"),
+        ("a[]b", "must have at least one character"),
+        ("a[!]b", "must have at least one character"),
+        ("{a,b", "has no closing '}'"),
+        ("a}", "has no previous opening '{'"),
+        ("[z-a]", "range"),
+    ],
+)
+def test_a_glob_that_is_none_is_refused(folders: storage.Bucket, glob: str, said: str):
+    with pytest.raises(BadRequest, match=re.escape(said)):
+        list(folders.list_blobs(match_glob=glob))
+
+
+def test_a_page_of_a_glob_may_be_empty_and_not_the_last(store: ObjectStore):
+    store.create_bucket("globbed", {})
+    for name in ("a1", "a2", "b1", "b2", "b3"):
+        store.insert("globbed", name, store.new_content(), {})
+    pages: list[list[str]] = []
+    position: str | None = ""
+    while position is not None:
+        page = store.list("globbed", start=position, matching=re.compile("b."), look_at=2)
+        pages.append([stored.name for stored in page.objects])
+        position = page.next_start
+    assert pages == [[], ["b1", "b2"], ["b3"]]
 
 
 def test_buckets_are_listed_by_prefix(client: storage.Client):

@@ -1,5 +1,5 @@
 import type { Command } from "./keys";
-import { decidable, percent, type State, shown, skippable, waiting } from "./review";
+import { decidable, percent, type State, shown, waiting } from "./review";
 import { bounded, LIGHT, type View, zoomed } from "./view";
 
 interface StatusProps {
@@ -156,7 +156,7 @@ export function Panel({ state, labels, pressed, act }: PanelProps) {
         </button>
         <button
           type="button"
-          aria-disabled={!skippable(state)}
+          aria-disabled={!able}
           aria-keyshortcuts="S"
           data-pressed={pressed === "skip"}
           onClick={() => act({ kind: "skip" })}

@@ -4,6 +4,7 @@ import { panned, type View, zoomed } from "./view";
 
 const WHEEL_STEP = 0.0015;
 const DOUBLE_CLICK_ZOOM = 3;
+const LONGEST_LOADING_MS = 20_000;
 
 interface Props {
   state: State;
@@ -23,8 +24,16 @@ export function Room({ state, view, setView, onReady, onBroken, onPainted, onRet
   const room = useRef<HTMLElement>(null);
   const pointers = useRef(new Map<number, { x: number; y: number }>());
   const held = shown(state);
-  const visible = held?.image === "ready" && !held.expired;
-  const key = visible ? held.key : null;
+  const presented = held !== undefined && held.image !== "loading" && !held.expired;
+  const key = presented ? held.key : null;
+  const slow = held?.image === "loading" ? held.key : null;
+
+  // A connection that stalls raises no error in the browser, and must not keep anybody from deciding.
+  useEffect(() => {
+    if (slow === null || held === undefined) return;
+    const timer = setTimeout(() => onBroken(held), LONGEST_LOADING_MS);
+    return () => clearTimeout(timer);
+  }, [slow, held, onBroken]);
 
   useEffect(() => {
     if (key === null) return;
@@ -48,7 +57,7 @@ export function Room({ state, view, setView, onReady, onBroken, onPainted, onRet
   }, [setView]);
 
   const onDown = (event: PointerEvent) => {
-    if (event.target instanceof Element && event.target.closest("button")) return;
+    if (event.target instanceof Element && event.target.closest("button, a")) return;
     room.current?.setPointerCapture(event.pointerId);
     pointers.current.set(event.pointerId, place(room.current, event));
   };
@@ -154,8 +163,15 @@ function Situation({
   if (held?.image === "broken")
     return (
       <div className="state">
-        <h2>This picture could not be loaded</h2>
+        <h2>This picture cannot be shown here</h2>
         <p>{held.picture.name}</p>
+        <p>
+          The browser does not show its format, or it did not load.{" "}
+          <a href={held.picture.image_url} download target="_blank" rel="noreferrer">
+            Download the file
+          </a>{" "}
+          to look at it in another program. You can decide as usual.
+        </p>
         <div>
           <button type="button" onClick={() => onRetry(held.key)}>
             Try again

@@ -259,7 +259,7 @@ export interface components {
             id: string;
             /**
              * Claim
-             * @description Hand it back with whatever is done with the picture.
+             * @description Hand it back with a decision, or to let go of the picture.
              */
             claim: string;
             /**
@@ -304,7 +304,7 @@ export interface components {
              * Code
              * @enum {string}
              */
-            code: "not_signed_in" | "not_a_reviewer" | "other_site" | "invalid" | "not_found" | "unknown_picture" | "decided" | "claimed" | "changed" | "undo_refused" | "unavailable" | "misconfigured" | "internal";
+            code: "not_signed_in" | "not_a_reviewer" | "other_site" | "invalid" | "not_found" | "unknown_picture" | "decided" | "claimed" | "changed" | "retained" | "undo_refused" | "unavailable" | "misconfigured" | "internal";
             /** Message */
             message: string;
             /**
@@ -341,6 +341,11 @@ export interface components {
             /** Cursor */
             cursor: string | null;
             waiting: components["schemas"]["Waiting"];
+            /**
+             * Passed Over
+             * @description How many free pictures were left out because the storage refuses a claim on them.
+             */
+            passed_over: number;
         };
         /**
          * QueueRequest
@@ -403,17 +408,6 @@ export interface components {
             undo_limit: number;
         };
         /**
-         * SkipRequest
-         * @description Return a picture to the end of the queue.
-         */
-        SkipRequest: {
-            /**
-             * Claim
-             * @description The claim as the queue (or the last renewal) gave it.
-             */
-            claim: string;
-        };
-        /**
          * UndoRequest
          * @description Take one of the session's last decisions back.
          */
@@ -469,6 +463,15 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
+            /** @description The body is not JSON in UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not signed in, or the sign-in has expired. */
             401: {
                 headers: {
@@ -481,6 +484,17 @@ export interface operations {
             /** @description Signed in, but not a reviewer; or the request comes from another site. */
             403: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address has other methods. */
+            405: {
+                headers: {
+                    /** @description The methods that it has. */
+                    Allow?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -532,6 +546,15 @@ export interface operations {
                     "application/json": components["schemas"]["Queue"];
                 };
             };
+            /** @description The body is not JSON in UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not signed in, or the sign-in has expired. */
             401: {
                 headers: {
@@ -544,6 +567,17 @@ export interface operations {
             /** @description Signed in, but not a reviewer; or the request comes from another site. */
             403: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address has other methods. */
+            405: {
+                headers: {
+                    /** @description The methods that it has. */
+                    Allow?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -588,6 +622,15 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description The body is not JSON in UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not signed in, or the sign-in has expired. */
             401: {
                 headers: {
@@ -609,6 +652,17 @@ export interface operations {
             /** @description No such picture. */
             404: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address has other methods. */
+            405: {
+                headers: {
+                    /** @description The methods that it has. */
+                    Allow?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -662,6 +716,15 @@ export interface operations {
                     "application/json": components["schemas"]["Decision"];
                 };
             };
+            /** @description The body is not JSON in UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not signed in, or the sign-in has expired. */
             401: {
                 headers: {
@@ -683,6 +746,17 @@ export interface operations {
             /** @description No such picture. */
             404: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address has other methods. */
+            405: {
+                headers: {
+                    /** @description The methods that it has. */
+                    Allow?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -730,11 +804,7 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["SkipRequest"];
-            };
-        };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
             204: {
@@ -742,6 +812,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The body is not JSON in UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
             };
             /** @description Not signed in, or the sign-in has expired. */
             401: {
@@ -764,6 +843,17 @@ export interface operations {
             /** @description No such picture. */
             404: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address has other methods. */
+            405: {
+                headers: {
+                    /** @description The methods that it has. */
+                    Allow?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -824,6 +914,15 @@ export interface operations {
                     "application/json": components["schemas"]["Picture"];
                 };
             };
+            /** @description The body is not JSON in UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not signed in, or the sign-in has expired. */
             401: {
                 headers: {
@@ -845,6 +944,17 @@ export interface operations {
             /** @description No such picture. */
             404: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address has other methods. */
+            405: {
+                headers: {
+                    /** @description The methods that it has. */
+                    Allow?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -905,6 +1015,15 @@ export interface operations {
                     "application/json": components["schemas"]["Claims"];
                 };
             };
+            /** @description The body is not JSON in UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not signed in, or the sign-in has expired. */
             401: {
                 headers: {
@@ -917,6 +1036,17 @@ export interface operations {
             /** @description Signed in, but not a reviewer; or the request comes from another site. */
             403: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address has other methods. */
+            405: {
+                headers: {
+                    /** @description The methods that it has. */
+                    Allow?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -966,6 +1096,15 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description The body is not JSON in UTF-8. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not signed in, or the sign-in has expired. */
             401: {
                 headers: {
@@ -978,6 +1117,17 @@ export interface operations {
             /** @description Signed in, but not a reviewer; or the request comes from another site. */
             403: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address has other methods. */
+            405: {
+                headers: {
+                    /** @description The methods that it has. */
+                    Allow?: string;
                     [name: string]: unknown;
                 };
                 content: {

@@ -75,8 +75,14 @@ export class Api {
       }),
     );
 
-  skip = (page: string, { id, claim }: Picture): Promise<Answer<unknown>> =>
-    answer(this.#client.POST("/api/pictures/{picture_id}/skip", { ...from(page, id), body: { claim } }));
+  skip = (page: string, { id }: Picture): Promise<Answer<unknown>> =>
+    answer(
+      this.#client.POST("/api/pictures/{picture_id}/skip", {
+        ...from(page, id),
+        // Without a body the client names no type, and the server refuses what a form of another site could send.
+        headers: { "Content-Type": "application/json" },
+      }),
+    );
 
   undo = (page: string, undo: string, number: number): Promise<Answer<Picture>> =>
     answer(this.#client.POST("/api/undo", { ...from(page), body: { undo, number } }));

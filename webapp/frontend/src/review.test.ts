@@ -28,7 +28,11 @@ const picture = (id: string): Picture => ({
 function holding(...ids: string[]): State {
   const start = review.begin({ page: "page-one", done: [], number: 0, decided: 0 }, []);
   let state: State = { ...start, session: SESSION };
-  state = review.received(state, { pictures: ids.map(picture), cursor: "c", waiting: SESSION.waiting }, UNTIL);
+  state = review.received(
+    state,
+    { pictures: ids.map(picture), cursor: "c", waiting: SESSION.waiting, passed_over: 0 },
+    UNTIL,
+  );
   for (const id of ids) state = review.image(state, id, "ready");
   return look(state);
 }
@@ -64,10 +68,12 @@ test("nothing is decided on a picture that is not loaded, or whose claim has run
   expect(outbox(review.skip(expired))).toEqual([]);
 });
 
-test("a picture that cannot be loaded can be skipped but not decided", () => {
+test("a picture that cannot be shown is decided and skipped like any other, once the page has said so", () => {
   const broken = review.image(holding("a", "b"), "a", "broken");
-  expect(outbox(review.decide(broken, "ok"))).toEqual([]);
-  expect(outbox(review.skip(broken))).toEqual(["skip a"]);
+  expect(outbox(review.decide({ ...broken, painted: null }, "ok"))).toEqual([]);
+  const told = review.painted(broken, "a");
+  expect(outbox(review.decide(told, "ok"))).toEqual(["decide a"]);
+  expect(outbox(review.skip(told))).toEqual(["skip a"]);
 });
 
 test("the outbox counts as decided", () => {
@@ -171,7 +177,7 @@ test("a renewal brings new claims, and takes away what others have", () => {
 test("a picture is taken into the queue once", () => {
   let state = review.decide(holding("a", "b"), "ok");
   const pictures = ["a", "b", "c"].map(picture);
-  state = review.received(state, { pictures, cursor: null, waiting: SESSION.waiting }, UNTIL);
+  state = review.received(state, { pictures, cursor: null, waiting: SESSION.waiting, passed_over: 0 }, UNTIL);
   expect(queue(state)).toEqual(["b", "c"]);
   expect(state.exhausted).toBe(true);
 });

@@ -97,10 +97,14 @@ export const percent = (score: number | null): string => (score === null ? "" : 
 
 export const shown = (state: State): Held | undefined => state.queue[0];
 
-/** Whether there is a picture to decide on: loaded, and still held. */
-const presentable = (held: Held | undefined): held is Held => held?.image === "ready" && !held.expired;
+/**
+ * Whether there is a picture to decide on, still held. One that the browser cannot show is among them: the page says so,
+ * and the reviewer can look at the file elsewhere.
+ */
+const presentable = (held: Held | undefined): held is Held =>
+  held !== undefined && held.image !== "loading" && !held.expired;
 
-/** Whether a key may decide: only on a picture that the reviewer has before the eyes. */
+/** Whether a key may decide: only on what the reviewer has before the eyes, the picture or the word that there is none. */
 export function decidable(state: State): boolean {
   const held = shown(state);
   return presentable(held) && state.painted === held.key;
@@ -110,12 +114,6 @@ export function decidable(state: State): boolean {
 export function arriving(state: State): boolean {
   const held = shown(state);
   return presentable(held) && state.painted !== held.key;
-}
-
-/** A picture that cannot be seen can be skipped all the same. */
-export function skippable(state: State): boolean {
-  const held = shown(state);
-  return decidable(state) || (held !== undefined && held.image === "broken" && !held.expired);
 }
 
 /** About how many pictures nobody has decided on, as the reviewer sees it: what is in the outbox is decided. */
@@ -136,7 +134,7 @@ export function decide(state: State, label: string): State {
 
 export function skip(state: State): State {
   const held = shown(state);
-  if (!held || !skippable(state)) return state;
+  if (!held || !decidable(state)) return state;
   return told(state, taken(state, held, { kind: "skip" }, state.number), "Skipped.");
 }
 
@@ -186,6 +184,7 @@ export const image = (state: State, key: string, image: Held["image"]): State =>
 /** Asks for the image anew. */
 export const reload = (state: State, key: string): State => ({
   ...state,
+  painted: state.painted === key ? null : state.painted,
   queue: state.queue.map((held) =>
     held.key === key ? { ...held, image: "loading", src: `${held.picture.image_url}?${Date.now()}` } : held,
   ),

@@ -34,14 +34,16 @@ class Server {
       this.#answer(`queue ${count}`, (): Answer<Queue> => {
         const free = this.waiting.filter((id) => !held.includes(id));
         const pictures = free.slice(0, count).map(picture);
-        return { ok: { pictures, cursor: free.length > count ? "more" : null, waiting: this.#waiting() } };
+        return {
+          ok: { pictures, cursor: free.length > count ? "more" : null, waiting: this.#waiting(), passed_over: 0 },
+        };
       }),
     decide: (page: string, { id }: Picture, label: string, number: number) =>
       this.#answer(`decide ${id} ${label} ${page} ${number}`, () => {
         if (!this.waiting.includes(id)) return { problem: UNKNOWN };
         this.waiting = this.waiting.filter((each) => each !== id);
         this.decided[id] = label;
-        return { ok: { id, label, decided_at: "", undo: `undo-${id}`, waiting: this.#waiting() } };
+        return { ok: { id, label, decided_at: "", undo: `undo-${id}`, waiting: this.#waiting(), passed_over: 0 } };
       }),
     skip: (_page: string, { id }: Picture) => this.#answer(`skip ${id}`, () => ({ ok: undefined })),
     undo: (_page: string, undo: string) =>
