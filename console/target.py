@@ -1,6 +1,5 @@
 """Which line a command is about: a deployed stack's, or the local cloud that runs here."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -47,6 +46,10 @@ def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
 
 
 def _is_held(lock: Path) -> bool:
+    if os.name == "nt":
+        return False  # the local cloud does not run on Windows, which has no fcntl
+    import fcntl
+
     try:
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -67,8 +67,8 @@ class LocalCloud:
         config: Mapping[str, object] | None = None,
         trained: Path = CACHE / "trained",
         root: Path = ROOT,
-        while_building: Callable[[str], None] = lambda _: None,
         grants_take_seconds: float = 0,
+        before_build: Callable[[str], None] = lambda _: None,
     ) -> None:
         """A cloud that is not running yet.
 
@@ -79,8 +79,8 @@ class LocalCloud:
             grants_take_seconds: after which a new binding counts; at Google, minutes.
             trained: keeps the models that are trained here, so that a stack can name one after the next start.
             root: the repository whose stack file is read and whose `infra/` is run.
-            while_building: called during the build of each function (with its entry point) and App Engine service (with
-                its name). The build takes as long as the call, and fails if it raises :class:`ApiError`.
+            before_build: called with the name of each function and App Engine service when its build begins, which the
+                call may delay, or fail by raising :class:`ApiError`.
         """
         self._home = home
         self._stack = ExitStack()
@@ -88,8 +88,8 @@ class LocalCloud:
         self._config = config or {}
         self._trained = trained
         self._root = root
-        self._while_building = while_building
         self._grants_take_seconds = grants_take_seconds
+        self._before_build = before_build
         self._signers = Signers()
         self.permissions = Permissions("")
         self.project = ""
@@ -105,7 +105,7 @@ class LocalCloud:
         Raises:
             CannotStartError: something is missing or did not start; the text says what to do.
         """
-        with _as_cannot_start():
+        with _in_words():
             self._start(say)
         self.up(say)
 
@@ -116,10 +116,10 @@ class LocalCloud:
             CannotStartError: a resource could not be created. What was created stays and runs; the next call goes on.
         """
         say("the Pulumi program")
-        with _as_cannot_start():
+        with _in_words():
             try:
                 outputs = run_program(
-                    self._program_stack,
+                    self._program,
                     self._provider,
                     root=self._root,
                     say=say,
@@ -139,7 +139,7 @@ class LocalCloud:
         self._stack.callback((self._home / STATE_FILE).unlink, missing_ok=True)
         stack = Stack.read(STACK, root=self._root)
         others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
-        stack = self._program_stack = replace(stack, config={**stack.config, **others})
+        stack = self._program = replace(stack, config={**stack.config, **others})
         self.project = stack.text("gcp:project")
         model_name = _model_name(stack)
         self.permissions = Permissions(self.project, grants_take_seconds=self._grants_take_seconds)
@@ -178,7 +178,7 @@ class LocalCloud:
             runner=runner,
             permissions=self.permissions,
             front=front,
-            while_building=self._while_building,
+            before_build=self._before_build,
         )
 
     @contextmanager
@@ -371,7 +371,7 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
 
 
 @contextmanager
-def _as_cannot_start() -> Generator[None]:
+def _in_words() -> Generator[None]:
     try:
         yield
     except (ProgramError, UnknownGrantError, CannotUpdateError, ApiError, GoogleAPICallError, OSError) as error:

@@ -166,7 +166,8 @@ def run(
     """Run the program of `root` for the first time while a camera uploads, and look where each image is afterwards."""
     to_fail = set(scenario.failing)
 
-    def build(part: str) -> None:
+    def build(name: str) -> None:
+        part = name.rpartition("-")[2]
         if part in scenario.slow:
             camera.wait_for_tries(TRIES)
         if part in to_fail:
@@ -181,7 +182,7 @@ def run(
             gate=door,
             config={"inboundBucket": BUCKET},
             root=root,
-            while_building=build,
+            before_build=build,
         ) as cloud,
         ThreadPoolExecutor(1) as pool,
     ):

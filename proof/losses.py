@@ -331,6 +331,14 @@ def _is_decided(line: Line, _: object) -> list[str]:
     return [] if right and found.get(layout.DECIDED_BY) == ANNA else [f"the decision does not count: {found}"]
 
 
+def _is_still_hers(line: Line, shown: dict[str, Any]) -> list[str]:
+    if problems := [] if _of_anna(line).get("claimed-by") == ANNA else ["her claim is gone"]:
+        return problems
+    assert not line.bert.queue(), "two reviewers have the picture"
+    _accepted(line.anna.decide(shown, "ok"))
+    return _is_decided(line, shown)
+
+
 def _is_decided_by_bert(line: Line, _: object) -> list[str]:
     found = _of_anna(line)
     right = found["name"] == "human_decided/shift 2/defect_part #7.jpg" and found.get(layout.DECISION) == "defect"
@@ -420,7 +428,7 @@ REVIEWING = tuple(
         ("decide, the name is taken", _shown_and_filed_name_taken, _decide, _is_decided, True),
         ("decide once more", _decided, _decide, _is_decided, True),
         ("decide on another's picture", _shown_to_another_by_now, _decide_too_late, _is_waiting, True),
-        ("decide on what another holds, by a guess", _shown, _guess, _is_waiting, True),
+        ("decide on what another holds, by a guess", _shown, _guess, _is_still_hers, True),
         ("decide on what another left", _left_half_decided, _decide_as_bert, _is_decided_by_bert, True),
         ("decide otherwise", _half_decided, _decide_too_late, _is_recorded, True),
         ("undo", _decided, _undo, _is_waiting, True),

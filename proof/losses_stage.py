@@ -150,6 +150,10 @@ class Found:
     read: Callable[[], bytes]
 
 
+NOTES = "notes"
+"""Of the camera's metadata, and more than there is room for: it may be left out."""
+
+
 def what_is_wrong(
     sent: Iterable[Sent],
     inbound: Iterable[Found],
@@ -211,7 +215,7 @@ def _misplaced(source: str, copies: list[Found], original: Found | None, *, kept
 
 def _changes(place: Found, sent: Sent) -> list[str]:
     changed = [f"CHANGED: {place.name} has not the bytes of {sent.source}"] if place.read() != sent.data else []
-    camera = {key: value for key, value in place.metadata.items() if not layout.is_our_key(key)}
+    camera = {key: value for key, value in place.metadata.items() if not layout.is_our_key(key) and key != NOTES}
     for what, has, had in (
         ("content type", place.content_type, sent.content_type),
         ("content encoding", place.content_encoding, sent.content_encoding),
@@ -679,7 +683,7 @@ class Line:
             if one.name == name and one.source not in copied:
                 self.replaced.add(one.source)
         blob = self.inbound.blob(name)
-        blob.metadata = {"notes": notes} if notes else None
+        blob.metadata = {NOTES: notes} if notes else None
         return self._send(blob, data, content_encoding=content_encoding)
 
     def put(self, name: str, data: bytes) -> Sent:

@@ -10,7 +10,10 @@ MAX_HELD = 60
 UNDO_LIMIT = 10
 """How many of a session's decisions, counted from the newest, can be undone."""
 
-PictureKey = Annotated[str, Field(max_length=2048, description="A picture's id, as the queue gave it.")]
+_MAX_WORD_LENGTH = 8500
+"""Of a name in a word (`picture.encode`): 1,024 bytes, each of which JSON may write as `\\u0001`, in base64."""
+
+PictureKey = Annotated[str, Field(max_length=_MAX_WORD_LENGTH, description="A picture's id, as the queue gave it.")]
 Claim = Annotated[
     str,
     Field(pattern=r"^[0-9]{1,19}$", description="The claim as the queue (or the last renewal) gave it."),
@@ -93,7 +96,9 @@ class QueueRequest(_Model):
     """Ask for the next pictures."""
 
     count: int = Field(ge=1, le=MAX_PICTURES_AT_ONCE)
-    cursor: str | None = Field(default=None, max_length=2048, description="From the last answer; null starts anew.")
+    cursor: str | None = Field(
+        default=None, max_length=_MAX_WORD_LENGTH, description="From the last answer; null starts anew."
+    )
     held: list[PictureKey] = Field(
         default_factory=list[str], max_length=MAX_HELD, description="The pictures the page has: not given again."
     )
@@ -135,7 +140,7 @@ class Decision(_Model):
 class UndoRequest(_Model):
     """Take one of the session's last decisions back."""
 
-    undo: Annotated[str, Field(max_length=4096, description="From the decision's answer.")]
+    undo: Annotated[str, Field(max_length=2 * _MAX_WORD_LENGTH, description="From the decision's answer.")]
     number: DecisionNumber = Field(description="The number of the session's newest decision.")
 
 

@@ -3,7 +3,7 @@
 import os
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from google.auth.credentials import Credentials
 from google.auth.iam import Signer
@@ -44,12 +44,17 @@ class ImageLinks:
         self.origin = _origin(bucket.client.api_endpoint)
         """Where the links lead, as the page's content security policy names it."""
 
-    def link(self, picture: PictureId) -> tuple[str, int]:
-        """A link to exactly this generation, and the seconds for which it may be used again."""
+    def link(self, picture: PictureId, *, download: bool = False) -> tuple[str, int]:
+        """A link to exactly this generation, and the seconds for which it may be used again.
+
+        With `download` the browser saves the file under its own name instead of showing it.
+        """
+        name = quote(picture.name.rpartition("/")[2], safe="")
         link = self._bucket.blob(picture.name).generate_signed_url(
             version="v4",
             expiration=LINK_TIME,
             generation=picture.generation,
+            response_disposition=f"attachment; filename*=UTF-8''{name}" if download else None,
             credentials=self._signing_credentials(),
             api_access_endpoint=self.origin,
         )

@@ -240,7 +240,8 @@ class Reviewing:
                 stored = self._store.read(target)
                 hold = stored and self._hold(stored)
                 if stored and hold and _is_by(hold, reviewer) and stored.metageneration == int(held.claim):
-                    self._store.patch(target, stored.metageneration, picture.NO_CLAIM)
+                    # With the claim goes what a guess may have left beside it: without the claim it would count.
+                    self._store.patch(target, stored.metageneration, {**picture.NO_CLAIM, **picture.NO_DECISION})
 
         list(self._pool.map(release_one, pictures))
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response, status
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 from fastapi.responses import RedirectResponse
 
 from webapp import api
@@ -90,9 +90,13 @@ def next_pictures(wanted: api.QueueRequest, reviewer: TheReviewer, reviewing: Th
     response_class=RedirectResponse,
     responses=_UNKNOWN | {status.HTTP_302_FOUND: {"description": "The way to the image, good for a few minutes."}},
 )
-def show_image(picture_id: str, images: TheImages) -> Response:
+def show_image(
+    picture_id: str,
+    images: TheImages,
+    download: Annotated[bool, Query(description="Save the file instead of showing it.")] = False,
+) -> Response:
     """Redirect to the picture itself, by a link that is signed anew."""
-    link, seconds = images.link(PictureId.parse(picture_id))
+    link, seconds = images.link(PictureId.parse(picture_id), download=download)
     # The browser may reuse the redirect, and with it the image it has, for part of the time that the link is good.
     return RedirectResponse(link, status.HTTP_302_FOUND, {"Cache-Control": f"private, max-age={seconds}"})
 

@@ -127,5 +127,7 @@ def move(event: CloudEvent) -> None:
         fields["error"] = prediction.error
     flask.g.fields = fields
     move = _mover().move(prediction, repeated=is_repeated(flask.request.get_json(silent=True), attributes), steps=steps)
+    if move.left_out:
+        fields["metadata_left_out"] = move.left_out
     fields |= {"folder": move.folder, "name": move.name, "outcome": move.outcome} | steps.fields
     log.info("%s", move.outcome, extra={"fields": fields})

@@ -24,6 +24,9 @@ from inspection.routing import Thresholds, folder_for
 _ONCE: dict[str, Any] = {"timeout": 30, "retry": None}
 """Seconds for each request, and no second try of it."""
 
+_MAX_ERROR_BYTES = 1024
+"""Of why an image is rejected: it may quote the file."""
+
 _PATIENT: dict[str, Any] = {"timeout": 10, "retry": DEFAULT_RETRY.with_timeout(30)}
 """For the many requests of a look at every name, where one failure would throw away all answers."""
 
@@ -43,6 +46,8 @@ class Move:
     folder: str | None = None
     name: str | None = None
     """Of the object in the prediction bucket."""
+    left_out: tuple[str, ...] = ()
+    """Keys of the camera's own metadata for which there was no room."""
 
 
 class Mover:
@@ -86,18 +91,20 @@ class Mover:
                 self._delete_source(prediction, steps)
                 return Move(outcome="moved before", folder=earlier.partition("/")[0], name=earlier)
 
+        metadata, left_out = _metadata(prediction, source)
         for name in choices:
             if name in taken:
                 continue
             with steps.time("rewrite"):
-                copied = self._copy(prediction, name, source)
+                copied = self._copy(prediction, name, source, metadata)
             if copied is None:
                 return Move(outcome="gone")
             # Where the name is taken, it is by another image, or by this one: from a delivery that ended before its
             # delete, or that is at work right now.
             if copied or self._holds(name, source):
                 self._delete_source(prediction, steps)
-                return Move(outcome="moved" if copied else "moved before", folder=folder, name=name)
+                outcome = "moved" if copied else "moved before"
+                return Move(outcome=outcome, folder=folder, name=name, left_out=left_out)
         raise RetryLaterError(f"all names for {source} are taken by other images: {', '.join(choices)}")
 
     def _find_copy(self, prediction: Prediction, source: str) -> tuple[str | None, frozenset[str]]:
@@ -152,7 +159,7 @@ class Mover:
             copy = self._destination.get_blob(name, **how)
         return copy is not None and (copy.metadata or {}).get(layout.SOURCE) == source
 
-    def _copy(self, prediction: Prediction, name: str, source: str) -> bool | None:
+    def _copy(self, prediction: Prediction, name: str, source: str, metadata: dict[str, str]) -> bool | None:
         """Whether the copy was made: False if the name is taken, None if the source is gone."""
         # The generation is named, rather than required by a precondition: then a source that was replaced is not
         # found (404), and 412 can only mean that the destination's name is taken.
@@ -163,7 +170,7 @@ class Mover:
         )
         if prediction.content_encoding is not None:
             copy.content_encoding = prediction.content_encoding
-        copy.metadata = _metadata(prediction, source)
+        copy.metadata = metadata
         token: str | None = None
         try:
             with _asking(f"Copying {source} to gs://{self._destination.name}/{name}"):
@@ -195,21 +202,30 @@ class Mover:
             image.delete(if_generation_match=prediction.generation, **_ONCE)
 
 
-def _metadata(prediction: Prediction, source: str) -> dict[str, str]:
-    """The camera's own metadata, as far as there is room beside ours and what a decision will add."""
+def _metadata(prediction: Prediction, source: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The copy's metadata: ours, and the camera's own as far as a decision still has room beside it.
+
+    The second part names those of the camera's own that are left out for want of room.
+    """
     ours = {layout.MODEL: prediction.model, layout.SOURCE: source}
     if prediction.prediction_label is None:
-        ours[layout.ERROR] = prediction.error or ""
+        ours[layout.ERROR] = (prediction.error or "").encode()[:_MAX_ERROR_BYTES].decode(errors="ignore")
     else:
         ours[layout.PREDICTION_LABEL] = prediction.prediction_label
         ours[layout.PREDICTION_SCORE] = str(prediction.prediction_score)
     room = layout.MAX_METADATA_BYTES - layout.REVIEW_RESERVE_BYTES - sum(map(layout.metadata_bytes, ours.items()))
     kept: dict[str, str] = {}
-    for entry in prediction.metadata.items():
-        if not layout.is_our_key(entry[0]) and (size := layout.metadata_bytes(entry)) <= room:
-            room -= size
-            kept[entry[0]] = entry[1]
-    return kept | ours
+    left_out: list[str] = []
+    for key, value in prediction.metadata.items():
+        if layout.is_our_key(key):
+            continue
+        size = layout.metadata_bytes((key, value))
+        if size > room:
+            left_out.append(key)
+            continue
+        room -= size
+        kept[key] = value
+    return kept | ours, tuple(left_out)
 
 
 @contextmanager

@@ -109,12 +109,12 @@ class LocalProvider(pulumi.runtime.Mocks):
         runner: Runner,
         permissions: Permissions,
         front: Front,
-        while_building: Callable[[str], None] = lambda _: None,
+        before_build: Callable[[str], None] = lambda _: None,
     ) -> None:
         """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`.
 
-        `while_building` is called during the build of each function and App Engine service, with its entry point or
-        service name. The build takes as long as the call, and fails with the exception that it raises.
+        `before_build` is called with the name of each function and App Engine service when its build begins. The build
+        takes as long as the call, and fails with the exception that it raises.
         """
         self._project = project
         self._storage = storage_client
@@ -123,7 +123,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._runner = runner
         self._permissions = permissions
         self._front = front
-        self._while_building = while_building
+        self._before_build = before_build
         self._created: dict[tuple[str, str], tuple[str, tuple[str, Outputs]]] = {}
         """By type and name, what was declared and what came of it."""
         self._lock = threading.Lock()
@@ -326,7 +326,7 @@ class LocalProvider(pulumi.runtime.Mocks):
                 ),
             )
         )
-        self._while_building(build["entryPoint"])
+        self._before_build(inputs["name"])
         port = self._runner.start_function(
             inputs["name"], archive=archive, entry_point=build["entryPoint"], service=service
         )
@@ -388,7 +388,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         archive = self._build(
             _Build(account=f"{self._project}@appspot.gserviceaccount.com", bucket=bucket, name=name, needs=needs)
         )
-        self._while_building(service)
+        self._before_build(service)
         port = self._runner.start_service(
             service,
             archive=archive,

@@ -1,14 +1,11 @@
 """A reviewer at the page: keys, undo, colleagues, a bad connection, in a real browser against the real app."""
 
-import io
 import re
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.review_desk import ANNA, BERT, FRONTEND, LABELS, Desk
@@ -356,21 +353,6 @@ def test_a_picture_that_does_not_load_can_be_tried_again(desk: Desk, open_page: 
     page.unroute("**/image")
     page.get_by_role("button", name="Try again").click()
     shown(page, name)
-
-
-def test_a_picture_that_the_browser_cannot_show_is_decided_all_the_same(desk: Desk, open_page: Open) -> None:
-    tiff = io.BytesIO()
-    Image.new("L", (40, 30), 90).save(tiff, "TIFF")
-    desk.bucket.blob("unclear/part.tif").upload_from_string(tiff.getvalue(), content_type="image/tiff")
-    page = open_page()
-    expect(page.get_by_role("heading", name="This picture cannot be shown here")).to_be_visible()
-    with page.expect_download() as download:
-        page.get_by_role("link", name="Download the file").click()
-    assert Path(download.value.path()).read_bytes() == tiff.getvalue()
-    page.keyboard.press("2")
-    decided_count(page, 1)
-    sent(page)
-    assert desk.names("human_decided") == ["defect_part.tif"]
 
 
 def test_a_picture_that_was_removed_makes_room_for_the_next(desk: Desk, open_page: Open) -> None:

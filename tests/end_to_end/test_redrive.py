@@ -335,7 +335,9 @@ def test_a_picture_that_no_dead_letter_tells_of_shows_what_was_logged_about_it(
         told, refused, alone = [(*command.communicate(), command.returncode) for command in commands]
     picture.delete()
 
-    lost = "no dead letter tells of it: it arrived before the notification existed, its message was lost, or Pub/Sub still"
+    lost = (
+        "no dead letter tells of it: it arrived before the notification existed, its message was lost, or Pub/Sub still"
+    )
     for said, error, code in (told, refused, alone):
         assert code == 1, error
         assert name in said

@@ -31,9 +31,9 @@ def test_a_second_up_changes_nothing(cloud: LocalCloud) -> None:
 
 
 def test_what_exists_is_not_updated(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = cloud._program_stack  # pyright: ignore[reportPrivateUsage]
+    stack = cloud._program  # pyright: ignore[reportPrivateUsage]
     other = replace(stack, config={**stack.config, f"{stack.project}:threshold": 0.99})
-    monkeypatch.setattr(cloud, "_program_stack", other)
+    monkeypatch.setattr(cloud, "_program", other)
     with pytest.raises(CannotStartError, match="move-function has changed"):
         cloud.up(print)
 
@@ -41,12 +41,12 @@ def test_what_exists_is_not_updated(cloud: LocalCloud, monkeypatch: pytest.Monke
 def test_what_was_created_before_a_build_failed_stays_and_the_next_up_goes_on(tmp_path: Path) -> None:
     built: list[str] = []
 
-    def build(part: str) -> None:
-        built.append(part)
-        if built.count("move") == 1 and part == "move":
+    def build(name: str) -> None:
+        built.append(name.rpartition("-")[2])
+        if built[-1] == "move" and built.count("move") == 1:
             raise ApiError(400, "failedPrecondition", "Build failed with status: FAILURE.")
 
-    with LocalCloud(tmp_path / "cloud", while_building=build) as cloud:
+    with LocalCloud(tmp_path / "cloud", before_build=build) as cloud:
         with pytest.raises(CannotStartError, match="Build failed with status: FAILURE"):
             cloud.start(print)
         first = {name: program.process for name, program in cloud.programs().items()}

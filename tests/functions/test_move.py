@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inspection.layout import names_in, source_uri
+from inspection.layout import MAX_METADATA_BYTES, REVIEW_RESERVE_BYTES, metadata_bytes, names_in, source_uri
 from inspection.message import Prediction
 from local.google.gate import ApiError, Call
 from tests.functions.stage import Cloud, Function, MoveStarter, Push, picture, push, refuse, start
@@ -123,14 +123,41 @@ def test_the_cameras_metadata_is_kept_but_never_passes_for_ours(cloud: Cloud, mo
     assert "claimed-until" not in stored
 
 
-def test_metadata_stays_within_the_limit_of_cloud_storage(cloud: Cloud, move: Function):
+def test_metadata_leaves_room_for_a_decision(cloud: Cloud, move: Function, lines: Lines):
     announced = cloud.upload("a.jpg", picture())
     camera = {"notes": "x" * 8100, "camera": "3"}
     assert move.deliver(predicted(announced, metadata=camera)).status == 200
     stored = cloud.metadata("ok/a.jpg")
-    assert sum(len((key + value).encode()) for key, value in stored.items()) <= 8192
     assert "notes" not in stored
     assert stored["camera"] == "3"
+    [line] = lines()
+    assert line["metadata_left_out"] == ["notes"]
+
+
+# The sizes around the last that fits, for the shortest name and the longest.
+@pytest.mark.parametrize("name", ["a", "ä" * 510 + ".jpg"])
+@pytest.mark.parametrize("too_many", [0, 1])
+def test_the_camera_s_metadata_fills_what_a_decision_does_not_need(
+    cloud: Cloud, move: Function, name: str, too_many: int
+):
+    announced = cloud.upload(name, picture())
+    ours = {
+        "prediction-label": "ok",
+        "prediction-score": "0.5",
+        "model": MODEL,
+        "source": source_uri("inbound", name, generation_of(announced)),
+    }
+    room = MAX_METADATA_BYTES - REVIEW_RESERVE_BYTES - sum(map(metadata_bytes, ours.items()))
+    camera = {"notes": "x" * (room - len("notes") + too_many)}
+    assert move.deliver(predicted(announced, score=0.5, metadata=camera)).status == 200
+    [filed] = cloud.moved()
+    assert cloud.metadata(filed) == (ours if too_many else ours | camera)
+
+
+def test_a_reason_of_any_length_is_filed(cloud: Cloud, move: Function):
+    announced = cloud.upload("a.jpg", b"?")
+    assert move.deliver(rejected(announced, "ä" * 9000)).status == 200
+    assert cloud.metadata("rejected/a.jpg")["error"] == "ä" * 512
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def test_a_common_and_an_own_threshold_reach_the_routing():
         ({"labels": ["ok", 2]}, ["labels[1] is 2"]),
         ({"labels": "ok"}, ["labels is 'ok'", "a list"]),
         ({"reviewers": ["someone"]}, ["'someone' is no e-mail address"]),
+        ({"reviewers": [f"{'a' * 243}@example.com"]}, ["is longer than 254 bytes"]),
         ({"reviewers": ["a@b.de", "A@b.de"]}, ["'A@b.de' is there twice"]),
         ({"alertEmail": "nobody"}, ["alertEmail is 'nobody'", "an e-mail address"]),
         ({"alertHoursWithoutPictures": 25}, ["alertHoursWithoutPictures is 25", "from 1 to 24, or 0"]),

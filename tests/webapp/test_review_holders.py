@@ -60,6 +60,22 @@ def test_a_guess_that_nobody_took_back_counts_for_nothing(line: Line, when: str)
     assert line.metadata("human_decided/ok_a.jpg")[layout.DECIDED_BY] == ANNA
 
 
+def test_what_a_guess_left_goes_with_the_claim(line: Line) -> None:
+    line.put("a.jpg")
+    anna, bert = line.page(), line.page(BERT, "page-of-bert")
+    [picture] = anna.pictures()
+
+    def the_second_fails() -> None:
+        line.gate.before["storage.objects.update"] = fail()
+
+    line.gate.after["storage.objects.update"] = the_second_fails
+    assert bert.decide(picture, "defect").status_code == 503
+    claim = str(line.bucket.get_blob("unclear/a.jpg").metageneration)  # pyright: ignore[reportOptionalMemberAccess]
+    assert anna.release(picture | {"claim": claim}).status_code == 204
+    assert layout.DECISION not in line.metadata("unclear/a.jpg")
+    assert len(anna.pictures()) == 1
+
+
 def test_a_decision_that_is_being_filed_is_not_replaced_by_a_guess(line: Line) -> None:
     line.put("a.jpg")
     anna, bert = line.page(), line.page(BERT, "page-of-bert")

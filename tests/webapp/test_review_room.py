@@ -81,7 +81,9 @@ def test_the_reserve_is_what_the_app_writes_with_the_longest_of_everything(
     assert used(line.metadata(f"unclear/{name}")) <= layout.REVIEW_RESERVE_BYTES
 
 
-NAMES = st.one_of(TEXT, st.text(st.sampled_from("aä黒/"), min_size=1, max_size=250).map(lambda name: f"{name}.jpg"))
+ODD_NAMES = ['"' * 1_012, "\\" * 1_012, "\1" * 1_012]
+"""As long as a name may be, of characters that JSON writes longer than they are."""
+NAMES = st.one_of(TEXT, st.sampled_from(ODD_NAMES), st.text(st.sampled_from("aä黒/"), min_size=1, max_size=330))
 METADATA = st.one_of(
     st.dictionaries(TEXT, TEXT, max_size=5),
     st.integers(8_192 - layout.REVIEW_RESERVE_BYTES, 8_192).map(lambda size: {"notes": "x" * (size - 5)}),
@@ -97,11 +99,13 @@ def test_any_metadata_and_any_name_is_claimed_decided_and_undone(
 ) -> None:
     for blob in line.bucket.list_blobs():
         blob.delete()
-    name = f"{name.strip('/')[:200]}.jpg"
+    name = f"{name.strip('/')}.jpg"
     assert used(metadata) <= layout.MAX_METADATA_BYTES
     put(line, name, metadata)
     page = line.page()
     [picture] = page.pictures()
+    assert page.queue(held=[picture["id"]])["pictures"] == []
+    assert page.renew(picture).json()["lost"] == []
     for _ in range(2):
         assert page.decide(picture, "blow hole").status_code == 200
         assert [filed.startswith("human_decided/") for filed in line.names()] == [True]
@@ -112,6 +116,22 @@ def test_any_metadata_and_any_name_is_claimed_decided_and_undone(
     [picture] = page.pictures()
     assert page.decide(picture).status_code == 200
     assert line.metadata(line.names()[0])[layout.DECIDED_BY] == ANNA
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_name_that_is_long_and_odd_goes_through_every_request(line: Line, name: str) -> None:
+    names = [f"{name[:-1]}{last}" for last in "abc"]
+    line.put(*names)
+    page = line.page()
+    answer = page.queue(1)
+    [first] = answer["pictures"]
+    [second] = page.queue(1, answer["cursor"], held=[first["id"]])["pictures"]
+    assert [first["name"], second["name"]] == names[:2]
+    assert page.renew(first, second).json()["lost"] == []
+    assert page.get(first["image_url"]).status_code == 302
+    assert page.decide(first).status_code == 200
+    assert page.undo().status_code == 200
+    assert page.skip(second).status_code == 204
 
 
 def test_the_camera_s_largest_entries_give_way_and_are_logged_whole(line: Line) -> None:

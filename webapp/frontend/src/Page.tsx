@@ -17,12 +17,21 @@ const KEY_WAITS_MS = 250;
 /** How long a button looks pressed when its key was pressed. */
 const PRESSED_MS = 120;
 
+interface Early {
+  command: Command;
+  at: number;
+  /** By a key that is held down. */
+  repeated: boolean;
+  /** The picture that could be decided on at that moment. */
+  on: string | undefined;
+}
+
 export function Page({ work, api }: { work: Work; api: Api }) {
   const state = useSyncExternalStore(work.subscribe, work.read);
   const [view, setView] = useView();
   const [helping, setHelping] = useState(false);
   const [pressed, setPressed] = useState<string | null>(null);
-  const early = useRef<{ command: Command; at: number }[]>([]);
+  const early = useRef<Early[]>([]);
   const labels = state.session?.labels ?? [];
 
   const apply = useCallback(
@@ -56,20 +65,25 @@ export function Page({ work, api }: { work: Work; api: Api }) {
   /** Does what the keys said, one picture at a time, each when it is before the reader's eyes. */
   const pump = useCallback(() => {
     for (let next = early.current[0]; next; next = early.current[0]) {
+      const state = work.read();
       const late = performance.now() - next.at > KEY_WAITS_MS;
-      if (!late && review.arriving(work.read())) return;
+      if (!late && review.arriving(state)) return;
       early.current.shift();
-      if (!late) apply(next.command);
+      // A key that was meant for a picture in sight, or is held down, does not decide on one that nobody has seen.
+      const blind = review.unseen(state) && (next.repeated || next.on !== review.shown(state)?.key);
+      if (!late && !blind) apply(next.command);
     }
   }, [apply, work]);
 
   const act = useCallback(
-    (command: Command) => {
+    (command: Command, repeated = false) => {
       if (command.kind !== "decide" && command.kind !== "skip") return apply(command);
-      early.current.push({ command, at: performance.now() });
+      const state = work.read();
+      const on = review.decidable(state) ? review.shown(state)?.key : undefined;
+      early.current.push({ command, at: performance.now(), repeated, on });
       pump();
     },
-    [apply, pump],
+    [apply, pump, work],
   );
 
   const onPainted = useCallback(
@@ -79,6 +93,8 @@ export function Page({ work, api }: { work: Work; api: Api }) {
     },
     [work, pump],
   );
+
+  const onSlow = useCallback((key: string) => work.update((state) => review.slow(state, key)), [work]);
 
   const onBroken = useCallback(
     async (held: review.Held) => {
@@ -93,13 +109,15 @@ export function Page({ work, api }: { work: Work; api: Api }) {
     let timer: number;
     const onKey = (event: KeyboardEvent) => {
       const dialog = document.querySelector("dialog[open]");
+      // Held down on a button it would press it again and again.
+      if (event.repeat && event.key === "Enter" && review.unseen(work.read())) event.preventDefault();
       const slider = event.target instanceof HTMLInputElement && event.key.startsWith("Arrow");
       const command = slider ? null : commandFor(event, labels);
       if (!command || (dialog && command.kind !== "help")) return;
       // An open popover closes by Escape itself.
       if (command.kind === "dismiss" && document.querySelector(":popover-open")) return;
       event.preventDefault();
-      act(command);
+      act(command, event.repeat);
       if (command.kind !== "decide" && command.kind !== "skip" && command.kind !== "undo") return;
       setPressed(command.kind === "decide" ? `label ${command.label}` : command.kind);
       clearTimeout(timer);
@@ -110,7 +128,7 @@ export function Page({ work, api }: { work: Work; api: Api }) {
       removeEventListener("keydown", onKey);
       clearTimeout(timer);
     };
-  }, [act, labels]);
+  }, [act, labels, work]);
 
   const waiting = review.waiting(state);
   useEffect(() => {
@@ -131,6 +149,7 @@ export function Page({ work, api }: { work: Work; api: Api }) {
         onReady={(key) => work.update((state) => review.image(state, key, "ready"))}
         onBroken={onBroken}
         onPainted={onPainted}
+        onSlow={onSlow}
         onRetry={(key) => work.update((state) => review.reload(state, key))}
         onSkip={() => act({ kind: "skip" })}
         onHurry={work.hurry}

@@ -1,10 +1,12 @@
 import { type PointerEvent, type MouseEvent as ReactMouseEvent, useEffect, useRef } from "react";
-import { type Held, type State, shown, waiting } from "./review";
+import { type Held, type State, shown, UNSEEN, waiting } from "./review";
 import { panned, type View, zoomed } from "./view";
 
 const WHEEL_STEP = 0.0015;
 const DOUBLE_CLICK_ZOOM = 3;
-const LONGEST_LOADING_MS = 20_000;
+
+/** How long a picture may load before the reviewer is offered to go on without it. */
+const SLOW_MS = 5000;
 
 interface Props {
   state: State;
@@ -12,37 +14,36 @@ interface Props {
   setView: (change: (view: View) => View) => void;
   onReady: (key: string) => void;
   onBroken: (held: Held) => void;
-  /** The picture has been on the screen for a frame. */
+  /** The picture, or that it cannot be shown, has been on the screen for a frame. */
   onPainted: (key: string) => void;
+  onSlow: (key: string) => void;
   onRetry: (key: string) => void;
   onSkip: () => void;
   onHurry: () => void;
 }
 
 /** The room that the picture fills: wheel, drag and pinch move the view. */
-export function Room({ state, view, setView, onReady, onBroken, onPainted, onRetry, onSkip, onHurry }: Props) {
+export function Room({ state, view, setView, onReady, onBroken, onPainted, onSlow, onRetry, onSkip, onHurry }: Props) {
   const room = useRef<HTMLElement>(null);
   const pointers = useRef(new Map<number, { x: number; y: number }>());
   const held = shown(state);
-  const presented = held !== undefined && held.image !== "loading" && !held.expired;
-  const key = presented ? held.key : null;
-  const slow = held?.image === "loading" ? held.key : null;
-
-  // A connection that stalls raises no error in the browser, and must not keep anybody from deciding.
-  useEffect(() => {
-    if (slow === null || held === undefined) return;
-    const timer = setTimeout(() => onBroken(held), LONGEST_LOADING_MS);
-    return () => clearTimeout(timer);
-  }, [slow, held, onBroken]);
+  const visible = held?.image === "ready" && !held.expired;
+  const key = visible ? held.key : null;
+  const image = held?.expired ? undefined : held?.image;
+  const first = held?.key;
 
   useEffect(() => {
-    if (key === null) return;
+    if (first === undefined || image === undefined) return;
+    if (image === "loading") {
+      const timer = setTimeout(() => onSlow(first), SLOW_MS);
+      return () => clearTimeout(timer);
+    }
     // A frame begins, and when the next begins that one has been on the screen.
     let frame = requestAnimationFrame(() => {
-      frame = requestAnimationFrame(() => onPainted(key));
+      frame = requestAnimationFrame(() => onPainted(first));
     });
     return () => cancelAnimationFrame(frame);
-  }, [key, onPainted]);
+  }, [first, image, onPainted, onSlow]);
 
   useEffect(() => {
     const element = room.current;
@@ -160,28 +161,6 @@ function Situation({
         </div>
       </div>
     );
-  if (held?.image === "broken")
-    return (
-      <div className="state">
-        <h2>This picture cannot be shown here</h2>
-        <p>{held.picture.name}</p>
-        <p>
-          The browser does not show its format, or it did not load.{" "}
-          <a href={held.picture.image_url} download target="_blank" rel="noreferrer">
-            Download the file
-          </a>{" "}
-          to look at it in another program. You can decide as usual.
-        </p>
-        <div>
-          <button type="button" onClick={() => onRetry(held.key)}>
-            Try again
-          </button>
-          <button type="button" onClick={onSkip}>
-            Skip it <kbd>S</kbd>
-          </button>
-        </div>
-      </div>
-    );
   if (held?.expired)
     return (
       <div className="state">
@@ -193,6 +172,28 @@ function Situation({
         <div>
           <button type="button" onClick={onHurry}>
             Check now
+          </button>
+        </div>
+      </div>
+    );
+  if (held?.image === "broken" || held?.image === "slow")
+    return (
+      <div className="state">
+        <h2>{UNSEEN[held.image]}</h2>
+        <p>{held.picture.name}</p>
+        <p>
+          {held.image === "broken" && "The browser does not show its format, or it did not load. "}
+          You can decide as usual, and look at the file in another program.
+        </p>
+        <div>
+          <button type="button" onClick={() => onRetry(held.key)}>
+            Try again
+          </button>
+          <a className="button" href={`${held.picture.image_url}?download=true`} download>
+            Download the file
+          </a>
+          <button type="button" onClick={onSkip}>
+            Skip it <kbd>S</kbd>
           </button>
         </div>
       </div>
@@ -211,15 +212,25 @@ function Situation({
       </div>
     );
   if (!state.session || !state.exhausted) return <Wait text="Looking for pictures" />;
-  const others = waiting(state);
+  const { passedOver } = state;
+  const others = waiting(state) > passedOver;
   return (
     <div className="state">
-      <h2>{others ? "Your colleagues have the rest" : "Nothing waits for you"}</h2>
-      <p>
+      <h2>
         {others
-          ? "Every picture that waits is on somebody else's screen now. What they leave comes to you."
-          : "Every picture has been decided on. New ones appear here by themselves."}
-      </p>
+          ? "Your colleagues have the rest"
+          : passedOver
+            ? "Nothing can be reserved for you"
+            : "Nothing waits for you"}
+      </h2>
+      {others && <p>Every picture that waits is on somebody else's screen now. What they leave comes to you.</p>}
+      {passedOver > 0 && (
+        <p>
+          The storage refuses to reserve {passedOver === 1 ? "1 picture" : `${passedOver} pictures`}. The review app's
+          log has the reason, for whoever runs this line.
+        </p>
+      )}
+      {!others && !passedOver && <p>Every picture has been decided on. New ones appear here by themselves.</p>}
       <div>
         <button type="button" onClick={onHurry}>
           Look now

@@ -606,7 +606,10 @@ export interface operations {
     };
     showImage: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Save the file instead of showing it. */
+                download?: boolean;
+            };
             header?: never;
             path: {
                 picture_id: string;

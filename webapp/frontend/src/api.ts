@@ -76,13 +76,7 @@ export class Api {
     );
 
   skip = (page: string, { id }: Picture): Promise<Answer<unknown>> =>
-    answer(
-      this.#client.POST("/api/pictures/{picture_id}/skip", {
-        ...from(page, id),
-        // Without a body the client names no type, and the server refuses what a form of another site could send.
-        headers: { "Content-Type": "application/json" },
-      }),
-    );
+    answer(this.#client.POST("/api/pictures/{picture_id}/skip", { ...from(page, id), headers: JSON_CONTENT }));
 
   undo = (page: string, undo: string, number: number): Promise<Answer<Picture>> =>
     answer(this.#client.POST("/api/undo", { ...from(page), body: { undo, number } }));
@@ -108,6 +102,9 @@ export class Api {
     return isProblem(body) ? body : null;
   }
 }
+
+/** The server takes nothing else from a page, also where a request has no body. */
+const JSON_CONTENT = { "Content-Type": "application/json" };
 
 const claimed = ({ id, claim }: Picture) => ({ id, claim });
 

@@ -68,12 +68,33 @@ test("nothing is decided on a picture that is not loaded, or whose claim has run
   expect(outbox(review.skip(expired))).toEqual([]);
 });
 
-test("a picture that cannot be shown is decided and skipped like any other, once the page has said so", () => {
+test("a picture that cannot be loaded, or not soon, can be decided once the reviewer sees that", () => {
   const broken = review.image(holding("a", "b"), "a", "broken");
-  expect(outbox(review.decide({ ...broken, painted: null }, "ok"))).toEqual([]);
-  const told = review.painted(broken, "a");
-  expect(outbox(review.decide(told, "ok"))).toEqual(["decide a"]);
-  expect(outbox(review.skip(told))).toEqual(["skip a"]);
+  const slow = review.slow(review.image(holding("a", "b"), "a", "loading"), "a");
+  for (const state of [broken, slow]) {
+    expect(review.unseen(state)).toBe(true);
+    expect(outbox(review.decide(state, "ok"))).toEqual([]);
+    expect(outbox(review.decide(look(state), "ok"))).toEqual(["decide a"]);
+    expect(outbox(review.skip(look(state)))).toEqual(["skip a"]);
+  }
+  expect(broken.spoken).toBe("This picture cannot be shown here. You can decide on it all the same.");
+});
+
+test("a picture that comes late is decided on only when it is on the screen", () => {
+  const slow = look(review.slow(review.image(holding("a"), "a", "loading"), "a"));
+  const ready = review.image(slow, "a", "ready");
+  expect(review.unseen(ready)).toBe(false);
+  expect(outbox(review.decide(ready, "ok"))).toEqual([]);
+  expect(outbox(review.decide(look(ready), "ok"))).toEqual(["decide a"]);
+  expect(review.slow(ready, "a")).toBe(ready);
+});
+
+test("what the storage refuses to reserve is counted over all pages of a search", () => {
+  const answer = { pictures: [], waiting: { count: 3, exact: true }, passed_over: 1 };
+  let state = review.received({ ...holding(), cursor: null }, { ...answer, cursor: "c" }, UNTIL);
+  state = review.received(state, { ...answer, cursor: null }, UNTIL);
+  expect(state.passedOver).toBe(2);
+  expect(review.received(state, { ...answer, cursor: null }, UNTIL).passedOver).toBe(1);
 });
 
 test("the outbox counts as decided", () => {

@@ -18,7 +18,8 @@ export interface Held {
   /** When the claim runs out, by this machine's clock, in milliseconds. */
   until: number;
   expired: boolean;
-  image: "loading" | "ready" | "broken";
+  /** "slow": it is still loading, after so long that the reviewer need not wait for it. */
+  image: "loading" | "slow" | "ready" | "broken";
 }
 
 export type Action = { kind: "decide"; label: string } | { kind: "skip" };
@@ -56,7 +57,9 @@ export interface State {
   cursor: string | null;
   /** The last search came to its end. */
   exhausted: boolean;
-  /** The key of the picture that has been on the screen, whole, for at least one frame. */
+  /** How many free pictures the last search left out because the storage refuses to reserve them. */
+  passedOver: number;
+  /** The key of the picture that has been on the screen, or why it cannot be, for at least one frame. */
   painted: string | null;
   outbox: readonly Send[];
   /** The first of the outbox is on its way, or may have been: it can no longer be taken out. */
@@ -83,6 +86,7 @@ export const begin = (kept: Kept, outbox: readonly Send[]): State => ({
   queue: [],
   cursor: null,
   exhausted: false,
+  passedOver: 0,
   painted: null,
   outbox,
   // One that was on its way when the page was left may have arrived.
@@ -97,14 +101,11 @@ export const percent = (score: number | null): string => (score === null ? "" : 
 
 export const shown = (state: State): Held | undefined => state.queue[0];
 
-/**
- * Whether there is a picture to decide on, still held. One that the browser cannot show is among them: the page says so,
- * and the reviewer can look at the file elsewhere.
- */
+/** Whether there is a picture to decide on: loaded, or known not to load soon, and still held. */
 const presentable = (held: Held | undefined): held is Held =>
   held !== undefined && held.image !== "loading" && !held.expired;
 
-/** Whether a key may decide: only on what the reviewer has before the eyes, the picture or the word that there is none. */
+/** Whether a key may decide: only where the reviewer has the picture, or that it is not shown, before the eyes. */
 export function decidable(state: State): boolean {
   const held = shown(state);
   return presentable(held) && state.painted === held.key;
@@ -114,6 +115,12 @@ export function decidable(state: State): boolean {
 export function arriving(state: State): boolean {
   const held = shown(state);
   return presentable(held) && state.painted !== held.key;
+}
+
+/** Whether the picture is not to be seen: what was meant for one that is must not decide on it. */
+export function unseen(state: State): boolean {
+  const held = shown(state);
+  return held !== undefined && held.image !== "ready";
 }
 
 /** About how many pictures nobody has decided on, as the reviewer sees it: what is in the outbox is decided. */
@@ -176,15 +183,25 @@ export const dismiss = (state: State): State => (state.notices.length ? { ...sta
 export const painted = (state: State, key: string): State =>
   shown(state)?.key === key && state.painted !== key ? { ...state, painted: key } : state;
 
-export const image = (state: State, key: string, image: Held["image"]): State => ({
-  ...state,
-  queue: state.queue.map((held) => (held.key === key ? { ...held, image } : held)),
-});
+export function image(state: State, key: string, image: Held["image"]): State {
+  const queue = state.queue.map((held) => (held.key === key ? { ...held, image } : held));
+  const next = { ...state, queue, painted: state.painted === key ? null : state.painted };
+  if (shown(next)?.key !== key || (image !== "broken" && image !== "slow")) return next;
+  return { ...next, spoken: `${UNSEEN[image]}. You can decide on it all the same.` };
+}
+
+/** It has been loading for long. */
+export const slow = (state: State, key: string): State =>
+  state.queue.some((held) => held.key === key && held.image === "loading") ? image(state, key, "slow") : state;
+
+export const UNSEEN = {
+  broken: "This picture cannot be shown here",
+  slow: "This picture takes long to load",
+};
 
 /** Asks for the image anew. */
 export const reload = (state: State, key: string): State => ({
   ...state,
-  painted: state.painted === key ? null : state.painted,
   queue: state.queue.map((held) =>
     held.key === key ? { ...held, image: "loading", src: `${held.picture.image_url}?${Date.now()}` } : held,
   ),
@@ -201,7 +218,7 @@ export function gone(state: State, id: string, problem: Problem): State {
 // What the server answers
 
 /** The next pictures; they are held until `until`. */
-export function received(state: State, { pictures, cursor, waiting }: Queue, until: number): State {
+export function received(state: State, { pictures, cursor, waiting, passed_over }: Queue, until: number): State {
   const known = new Set([...state.queue, ...state.outbox].map(({ picture }) => picture.id));
   const more = pictures
     .filter(({ id }) => !known.has(id))
@@ -215,7 +232,8 @@ export function received(state: State, { pictures, cursor, waiting }: Queue, unt
         image: "loading",
       }),
     );
-  const next = { ...state, queue: [...state.queue, ...more], cursor, exhausted: cursor === null, waiting };
+  const passedOver = passed_over + (state.cursor === null ? 0 : state.passedOver);
+  const next = { ...state, queue: [...state.queue, ...more], cursor, exhausted: cursor === null, waiting, passedOver };
   return told(state, next);
 }
 
