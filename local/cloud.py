@@ -24,8 +24,8 @@ from starlette.routing import Mount
 
 from inspection.model_id import parse_model_id
 from local.deploy.processes import CannotStartError
-from local.deploy.program import ProgramError, Stack, run_program
-from local.deploy.provider import NOT_RUN, PUBSUB_AGENT, STORAGE_AGENT, LocalProvider
+from local.deploy.program import ROOT, ProgramError, Stack, run_program
+from local.deploy.provider import NOT_RUN, PUBSUB_AGENT, STORAGE_AGENT, CannotUpdateError, LocalProvider
 from local.deploy.runner import ArchiveRunner, Program
 from local.google.front import Front
 from local.google.gate import ApiError, Call, Gate, RequestLog
@@ -69,6 +69,7 @@ class LocalCloud:
         gate: Gate | None = None,
         config: Mapping[str, object] | None = None,
         trained: Path = CACHE / "trained",
+        root: Path = ROOT,
         grants_take_seconds: float = 0,
         before_build: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -78,16 +79,18 @@ class LocalCloud:
             home: keeps what only this run needs; emptied at the start.
             gate: passed by every call that the program's bindings permit.
             config: keys of the stack, without their namespace, whose values are to be others than in its file.
-            before_build: called with a function's name when its build begins, which it may delay, or fail by raising
-                an OSError.
             grants_take_seconds: after which a new binding counts; at Google, minutes.
             trained: keeps the models that are trained here, so that a stack can name one after the next start.
+            root: the repository whose stack file is read and whose `infra/` is run.
+            before_build: called with the name of each function and App Engine service when its build begins, which the
+                call may delay, or fail by raising :class:`ApiError`.
         """
         self._home = home
         self._stack = ExitStack()
         self._gate = gate or RequestLog()
         self._config = config or {}
         self._trained = trained
+        self._root = root
         self._grants_take_seconds = grants_take_seconds
         self._before_build = before_build
         self._signers = Signers()
@@ -100,7 +103,7 @@ class LocalCloud:
         self.outputs: Mapping[str, Any] = {}
 
     def start(self, say: Callable[[str], None]) -> None:
-        """Start everything; `say` is told what is being done.
+        """Start Google's services, then deploy with :meth:`up`; `say` is called with each step.
 
         Raises:
             CannotStartError: something is missing or did not start; the text says what to do.
@@ -110,27 +113,36 @@ class LocalCloud:
         self.up(say)
 
     def up(self, say: Callable[[str], None]) -> None:
-        """Run the program; what an earlier run has made stays as it is, and what it could not make is made now.
+        """Run the program as `pulumi up` does: create what it declares and what does not exist yet.
 
         Raises:
-            CannotStartError: the program, or something that it declares, is refused or did not start.
+            CannotStartError: a resource could not be created. What was created stays and runs; the next call goes on.
         """
+        say("the Pulumi program")
         with _in_words():
-            provider = self._provider
-            outputs = run_program(self._program, provider, say=say, run_hooks=True).outputs
-            self.outputs = {**outputs, **_here(outputs, provider.addresses)}
-            if without := provider.apply_dead_letters():
-                say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
-            say(f"not run on one machine: {_listed(provider.not_run)}")
-            self._runner.wait()
-            self._write_state()
+            try:
+                outputs = run_program(
+                    self._program,
+                    self._provider,
+                    root=self._root,
+                    say=say,
+                    run_hooks=True,
+                    existing=self._provider.existing,
+                ).outputs
+            finally:
+                without = self._provider.apply_dead_letters()
+        self.outputs = {**outputs, **_here(outputs, self._provider.addresses)}
+        if without:
+            say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
+        say(f"not run on one machine: {_listed(self._provider.not_run)}")
+        self._write_state()
 
     def _start(self, say: Callable[[str], None]) -> None:
         self._take_home()
         self._stack.callback((self._home / STATE_FILE).unlink, missing_ok=True)
-        stack = Stack.read(STACK)
+        stack = Stack.read(STACK, root=self._root)
         others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
-        self._program = stack = replace(stack, config={**stack.config, **others})
+        stack = self._program = replace(stack, config={**stack.config, **others})
         self.project = stack.text("gcp:project")
         model_name = _model_name(stack)
         self.permissions = Permissions(self.project, grants_take_seconds=self._grants_take_seconds)
@@ -168,9 +180,7 @@ class LocalCloud:
         self._stack.callback(runner.stop)
         self._stack.callback(front.close)
         self._runner = runner
-
-        say("the Pulumi program")
-        provider = LocalProvider(
+        self._provider = LocalProvider(
             project=self.project,
             storage_client=self.storage_client(),
             publisher=publisher,
@@ -180,7 +190,6 @@ class LocalCloud:
             front=front,
             before_build=self._before_build,
         )
-        self._provider = provider
 
     @contextmanager
     def without(self, *bindings: Binding) -> Generator[None]:
@@ -381,7 +390,7 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
 def _in_words() -> Generator[None]:
     try:
         yield
-    except (ProgramError, UnknownGrantError, ApiError, GoogleAPICallError, OSError) as error:
+    except (ProgramError, UnknownGrantError, CannotUpdateError, ApiError, GoogleAPICallError, OSError) as error:
         raise CannotStartError(str(error)) from error
 
 

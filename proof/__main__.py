@@ -23,6 +23,7 @@ class Part(StrEnum):
 
     POLICIES = "policies"
     PERMISSIONS = "permissions"
+    FIRST_UP = "first_up"
     LOSSES = "losses"
     LOSSES_IN_ANY_ORDER = "losses_machine"
     FUZZ = "fuzz"

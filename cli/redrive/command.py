@@ -422,7 +422,7 @@ class Line:
     def _why(self, one: Letter | Lying, logged: str | None, *, read: bool) -> str:
         """The reason, as far as it can be known: `logged`, where the log could be `read` and says anything."""
         if isinstance(one, Lying):
-            lost = "its notification was lost, or is still being tried"
+            lost = "it arrived before the notification existed, its message was lost, or Pub/Sub still retries it"
             return f"no dead letter tells of it: {f'logged last, {logged}' if logged else lost}"
         if one.problem is not None:
             return f"malformed: {one.problem}"

@@ -104,7 +104,13 @@ def _decided_at(blob: storage.Blob) -> str:
     return (blob.metadata or {}).get(DECIDED_AT, "")
 
 
-def wait_for_landing(cloud: LocalCloud, names: AbstractSet[str], console: Console) -> dict[str, str]:
+def wait_for_landing(
+    cloud: LocalCloud,
+    names: AbstractSet[str],
+    console: Console,
+    *,
+    seconds_without_a_landing: float = SECONDS_WITHOUT_A_LANDING,
+) -> dict[str, str]:
     """The folder of each picture, when all have landed, or when nothing has for a minute."""
     bar = Progress(
         TextColumn("Pictures landed"),
@@ -119,7 +125,7 @@ def wait_for_landing(cloud: LocalCloud, names: AbstractSet[str], console: Consol
     last = time.monotonic()
     with bar:
         task = bar.add_task("", total=len(names))
-        while len(landed) < len(names) and time.monotonic() - last < SECONDS_WITHOUT_A_LANDING:
+        while len(landed) < len(names) and time.monotonic() - last < seconds_without_a_landing:
             time.sleep(0.2)
             now = {name: folder for name, folder in landed_pictures(cloud).items() if name in names}
             if len(now) > len(landed):

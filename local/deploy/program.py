@@ -12,6 +12,7 @@ import os
 import runpy
 import threading
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -127,10 +128,12 @@ def run_program(
     root: Path = ROOT,
     say: Callable[[str], None] = lambda _: None,
     run_hooks: bool = False,
+    existing: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> ProgramRun:
     """Run `infra/` of the repository at `root` to its end. May be called again and again in one process.
 
-    `say` is told what the program tells its user on the way. With `run_hooks`, the program's hooks run as in the engine.
+    `say` is told what the program tells its user on the way. With `run_hooks`, the program's hooks run as in the engine:
+    those that follow a creation not for what is `existing`, by type and name.
 
     Raises:
         ProgramError: the program refuses this config; the text is its own.
@@ -141,7 +144,7 @@ def run_program(
 
     def run() -> None:
         try:
-            result.append(asyncio.run(_run(stack, mocks, root, say, run_hooks=run_hooks)))
+            result.append(asyncio.run(_run(stack, root, say, _Recorder(mocks, run_hooks=run_hooks, existing=existing))))
         except BaseException as error:  # noqa: BLE001  # handed over to the caller's thread
             failure.append(error)
 
@@ -158,17 +161,14 @@ def run_program(
     return result[0]
 
 
-async def _run(
-    stack: Stack, mocks: pulumi.runtime.Mocks, root: Path, say: Callable[[str], None], *, run_hooks: bool
-) -> ProgramRun:
+async def _run(stack: Stack, root: Path, say: Callable[[str], None], monitor: "_Recorder") -> ProgramRun:
     # What depends on a resource that failed fails with it; the first failure is raised below, the echoes are noise.
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    monitor = _Recorder(mocks, run_hooks=run_hooks)
     SETTINGS.outputs = set()  # pyright: ignore[reportAttributeAccessIssue]  # a failed run leaves some unfinished
     set_root_resource(None)  # pyright: ignore[reportArgumentType]  # or set_mocks would keep an earlier run's stack
     values = {key: _as_engine(value) for key, value in stack.config.items()}
     pulumi.runtime.set_all_config(values, sorted(stack.secret_keys))
-    set_mocks(mocks, project=stack.project, stack=stack.name, preview=False, monitor=monitor, logger=_Told(say))
+    set_mocks(monitor.mocks, project=stack.project, stack=stack.name, preview=False, monitor=monitor, logger=_Told(say))
     program = root / "infra" / "__main__.py"
     # An Output inside an f-string would only warn, and the text be wrong.
     strict = "PULUMI_ERROR_OUTPUT_STRING"
@@ -189,9 +189,10 @@ async def _run(
 class _Recorder(MockMonitor):
     """Notes what the mocks are not told: options such as `protect`, and dependencies."""
 
-    def __init__(self, mocks: pulumi.runtime.Mocks, *, run_hooks: bool) -> None:
+    def __init__(self, mocks: pulumi.runtime.Mocks, *, run_hooks: bool, existing: AbstractSet[tuple[str, str]]) -> None:
         super().__init__(mocks)
         self._run_hooks = run_hooks
+        self._existing = existing
         self.declared: list[Declared] = []
         self._hooks: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -208,7 +209,8 @@ class _Recorder(MockMonitor):
         response = super().RegisterResource(request)
         if request.type == "pulumi:pulumi:Stack":
             return response
-        for name in request.hooks.after_create if self._run_hooks else ():
+        created = (request.type, request.name) not in self._existing
+        for name in request.hooks.after_create if self._run_hooks and created else ():
             done = ResourceHookRequest(urn=response.urn, id=response.id, name=request.name, type=request.type)
             asyncio.run(self._hooks[name](done.SerializeToString()))
         declared = Declared(

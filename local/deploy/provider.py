@@ -5,8 +5,10 @@ depends on, in several threads at once. A resource type that is not in the table
 that the program declares is skipped silently.
 """
 
+import json
 import threading
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,7 +33,7 @@ Outputs = dict[str, Any]
 
 
 class Runner(Protocol):
-    """What can start a declared program."""
+    """What can start a declared program. Each raises `CannotStartError` if the program does not come to listen."""
 
     def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Inputs) -> int:
         """Start a function from its archive; returns the port that it listens on."""
@@ -57,6 +59,10 @@ class _Build:
     """Of the zip in the bucket."""
     needs: tuple[Need, ...]
     """Besides reading the zip."""
+
+
+class CannotUpdateError(Exception):
+    """A resource that exists is declared with other inputs."""
 
 
 class UnknownResourceError(Exception):
@@ -110,7 +116,11 @@ class LocalProvider(pulumi.runtime.Mocks):
         front: Front,
         before_build: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`."""
+        """The clients speak as the engineer at the machine; bindings go to `permissions`, functions behind `front`.
+
+        `before_build` is called with the name of each function and App Engine service when its build begins. The build
+        takes as long as the call, and fails with the exception that it raises.
+        """
         self._project = project
         self._storage = storage_client
         self._publisher = publisher
@@ -119,14 +129,14 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._permissions = permissions
         self._front = front
         self._before_build = before_build
-        self._made: dict[tuple[str, str, str], tuple[str, Outputs]] = {}
+        self._created: dict[tuple[str, str], tuple[str, tuple[str, Outputs]]] = {}
+        """By type and name, what was declared and what came of it."""
         self._lock = threading.Lock()
         self._dead_letters: dict[str, dict[str, Any]] = {}
         self._applying = threading.Lock()
         self._builds: list[_Build] = []
         self.not_run: dict[str, int] = {}
         """What was declared and changes nothing here: reason and how often."""
-        self.failures: list[Exception] = []
         self.addresses: dict[str, str] = {}
         """App Engine's address of a service, as the program makes it, and the one that it has here."""
         self._makers: dict[str, Callable[[Inputs], tuple[str, Outputs]]] = {
@@ -144,19 +154,25 @@ class LocalProvider(pulumi.runtime.Mocks):
         }
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
-        """One resource of the program."""
-        key = (args.typ, args.name, repr({name: value for name, value in args.inputs.items() if name != "source"}))
-        with self._lock:
-            if made := self._made.get(key):  # by an earlier run of the program
-                return made
-        try:
-            made = self._make(args)
-        except Exception as error:
-            self.failures.append(error)
-            raise
-        with self._lock:
-            self._made[key] = made
-        return made
+        """One resource of the program: created, unless an earlier run of the program has created it.
+
+        Raises:
+            CannotUpdateError: it was created from other inputs.
+        """
+        key, declared = (args.typ, args.name), json.dumps(args.inputs, default=vars, sort_keys=True)
+        if key not in self._created:
+            self._created[key] = declared, self._make(args)
+        before, outcome = self._created[key]
+        if before != declared:
+            raise CannotUpdateError(
+                f"{args.name} has changed. The local cloud updates nothing: stop it and start it again"
+            )
+        return outcome
+
+    @property
+    def existing(self) -> AbstractSet[tuple[str, str]]:
+        """Type and name of all that was created up to now."""
+        return frozenset(self._created)
 
     def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # the mocks take a bare dict as well
         self, args: pulumi.runtime.MockCallArgs
@@ -172,9 +188,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         if invoke == "gcp:appengine/getDefaultServiceAccount:getDefaultServiceAccount":
             email = f"{project}@appspot.gserviceaccount.com"
             return {"email": email, "member": f"serviceAccount:{email}", "id": email, "project": project}
-        error = UnknownResourceError(f"the local cloud does not know the invoke {invoke!r}: add it to {__name__}")
-        self.failures.append(error)
-        raise error
+        raise UnknownResourceError(f"the local cloud does not know the invoke {invoke!r}: add it to {__name__}")
 
     def _make(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, Outputs]:
         if not args.custom:  # a component only groups others
@@ -386,11 +400,13 @@ class LocalProvider(pulumi.runtime.Mocks):
             Need(permission=_WRITE_IMAGE, resource=images),
             self._write_log,
         )
+        archive = self._build(
+            _Build(account=f"{self._project}@appspot.gserviceaccount.com", bucket=bucket, name=name, needs=needs)
+        )
+        self._before_build(service)
         port = self._runner.start_service(
             service,
-            archive=self._build(
-                _Build(account=f"{self._project}@appspot.gserviceaccount.com", bucket=bucket, name=name, needs=needs)
-            ),
+            archive=archive,
             shell=inputs["entrypoint"]["shell"],
             identity=inputs["serviceAccount"],
             variables=inputs.get("envVariables", {}),

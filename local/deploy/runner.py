@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import subprocess
 import sys
 import threading
@@ -56,7 +57,11 @@ class ArchiveRunner:
         self.programs: dict[str, Program] = {}
 
     def start_function(self, name: str, *, archive: bytes, entry_point: str, service: Mapping[str, Any]) -> int:
-        """Start a gen 2 function as Google's buildpack does; returns the port that it listens on."""
+        """Start a gen 2 function as Google's buildpack does; returns the port that it listens on.
+
+        Raises:
+            CannotStartError: it does not; as in Cloud Run, there is no function then.
+        """
         folder = self._unpack(name, archive)
         environment = self._install(folder)
         # The port is read from PORT, as in the cloud. What is in front of it is ours; -P keeps this package off its path.
@@ -75,15 +80,6 @@ class ArchiveRunner:
         folder = self._unpack(name, archive)
         environment = self._install(folder)
         return self._start(name, ["/bin/sh", "-c", f"exec {shell}"], folder, environment, identity, variables)
-
-    def wait(self) -> None:
-        """Return when every program listens.
-
-        Raises:
-            CannotStartError: one of them ended or did not listen; the text has the end of its log.
-        """
-        for program in self.programs.values():
-            wait_for_port(program.port, program.process, name=program.name)
 
     def check(self) -> None:
         """Raise if a program has ended by itself.
@@ -113,7 +109,7 @@ class ArchiveRunner:
 
     def stop(self) -> None:
         """End every program."""
-        for program in self.programs.values():
+        for program in list(self.programs.values()):
             program.process.stop()
         self.programs.clear()
 
@@ -146,10 +142,17 @@ class ArchiveRunner:
             port=port,
             process=process,
         )
+        try:
+            wait_for_port(port, process, name=name)
+        except BaseException:
+            process.stop()
+            self.programs.pop(name, None)
+            raise
         return port
 
     def _unpack(self, name: str, archive: bytes) -> Path:
         folder = self._home / "deployed" / name
+        shutil.rmtree(folder, ignore_errors=True)  # of a start that failed
         folder.mkdir(parents=True)
         with zipfile.ZipFile(io.BytesIO(archive)) as packed:
             packed.extractall(folder)

@@ -90,18 +90,10 @@ def test_a_file_that_is_not_there_or_a_folder_is_told(root: Path) -> None:
         (b"config: [", "cannot be read"),
     ],
 )
-def test_a_cloud_says_what_its_stack_lacks_before_it_starts_anything(
-    root: Path, content: bytes, told: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cloud_says_what_its_stack_lacks_before_it_starts_anything(root: Path, content: bytes, told: str) -> None:
     (root / "Pulumi.local.yaml").write_bytes(content)
-    read = Stack.read
-
-    def read_there(name: str) -> Stack:
-        return read(name, root=root)
-
-    monkeypatch.setattr(Stack, "read", read_there)
     steps: list[str] = []
-    with LocalCloud(root / ".local" / "cloud") as cloud, pytest.raises(CannotStartError, match=told):
+    with LocalCloud(root / ".local" / "cloud", root=root) as cloud, pytest.raises(CannotStartError, match=told):
         cloud.start(steps.append)
     assert steps == []
 
