@@ -79,7 +79,9 @@ def assert_created_once(models: ModelCloud, backend: Backend, name: str):
 def test_ctrl_c_leaves_the_training_going_on_and_resume_goes_on_with_it(
     file: str, models: ModelCloud, backend: Backend, name: str, run: Run, held: threading.Event
 ):
-    code = "from cli.main import main; main()"
+    # A shell starts what runs in the background with this signal ignored, and so would the command be.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listening}; from cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "model", "train", file, "--name", name, "--yes"],
         env={**os.environ, **models.environment},
