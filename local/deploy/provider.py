@@ -212,6 +212,8 @@ class LocalProvider(pulumi.runtime.Mocks):
     def _bind(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, Outputs]:
         kind, key = _BINDINGS[args.typ]
         condition = args.inputs.get("condition")
+        if kind == "bucket" and self._storage.lookup_bucket(args.inputs[key]) is None:
+            raise ApiError(404, "notFound", f"{args.name}: the bucket {args.inputs[key]} does not exist.")
         binding = Binding(
             name=args.name,
             kind=kind,

@@ -19,8 +19,7 @@ from tests.infra.google_stand_in import (
     declare,
     is_subset,
 )
-from tests.infra.order import prerequisites
-from tests.infra.order import stages_of_destruction
+from tests.infra.order import prerequisites, stages_of_destruction
 
 NAME = "inspection-test"
 INBOUND, PREDICTED, SOURCES = (f"{PROJECT}-{NAME}-{part}" for part in ("inbound", "predicted", "sources"))
