@@ -10,6 +10,7 @@ import pulumi
 from pulumi_gcp import pubsub, storage
 
 from infra.buckets import Buckets, image_bucket
+from infra.grants import settled
 from infra.move import Move
 from infra.part import Part
 from infra.predict import Predict
@@ -35,7 +36,7 @@ class Announcement(Part):
     bucket: storage.Bucket
 
     def __init__(self, name: str, args: AnnouncementArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Create the agent's grant, then the bucket, and at once its notification beside the grants on the bucket.
+        """Create the agent's grant, wait, then create the bucket, and at once its notification beside the grants on the bucket.
 
         An image that arrives before the notification lies in the bucket, where `inspection redrive` lists it. One that
         is announced before the grants take effect is refused (403), and Pub/Sub retries its message.
@@ -50,11 +51,12 @@ class Announcement(Part):
             member=args.storage_agent,
             opts=self.child(),
         )
+        usable = settled(f"{name}-grants-settled", [publisher], seconds=settings.grant_wait_seconds, opts=self.child())
         self.bucket = image_bucket(
             "buckets-inbound",
             settings.inbound_bucket,
             settings,
-            self.child(protect=settings.protect_images, depends_on=[publisher], moved_from=args.buckets),
+            self.child(protect=settings.protect_images, depends_on=[usable], moved_from=args.buckets),
         )
         storage.Notification(
             f"{name}-notification",
@@ -62,7 +64,7 @@ class Announcement(Part):
             topic=args.topic.id,
             event_types=["OBJECT_FINALIZE"],
             payload_format="JSON_API_V1",
-            opts=self.child(depends_on=[publisher]),
+            opts=self.child(depends_on=[usable]),
         )
         self._grant(
             "predict-image-reader", "roles/storage.objectViewer", args.predict.function.account.member, args.predict

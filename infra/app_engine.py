@@ -11,7 +11,8 @@ from pulumi_gcp import appengine, projects, serviceaccount, storage
 
 from infra.archive import Archive, build_default_archive
 from infra.function import RUNTIME, Platform
-from infra.part import Part, wait_after_create
+from infra.grants import settled
+from infra.part import Part
 from infra.services import Services
 from infra.settings import Settings, SignIn
 
@@ -50,20 +51,19 @@ class AppEngine(Part):
         builder = appengine.get_default_service_account_output(
             project=settings.project, opts=self.question(depends_on=[application])
         ).member
-        waiting = wait_after_create(settings.grant_wait_seconds)
-        shared = self.child(retain_on_delete=True, hooks=waiting, depends_on=[application])
-        grants: list[pulumi.Resource] = [
+        shared = self.child(retain_on_delete=True, depends_on=[application])
+        grants: list[pulumi.CustomResource] = [
             storage.BucketIAMMember(
                 f"{name}-source-reader",
                 bucket=args.platform.sources.name,
                 role="roles/storage.objectViewer",
                 member=builder,
-                opts=self.child(hooks=waiting),
+                opts=self.child(),
             ),
-            # App Engine copies a zip to a bucket of its own, which comes with the application.
+            # App Engine copies a zip to a bucket of its own, `staging.PROJECT.appspot.com`, which comes with the application.
             storage.BucketIAMMember(
                 f"{name}-staged-source-reader",
-                bucket=f"staging.{settings.project}.appspot.com",
+                bucket=application.code_bucket,
                 role="roles/storage.objectViewer",
                 member=builder,
                 opts=shared,
@@ -78,8 +78,9 @@ class AppEngine(Part):
                 )
             ),
         ]
+        usable = settled(f"{name}-grants-settled", grants, seconds=settings.grant_wait_seconds, opts=self.child())
         if settings.create_app_engine:
-            self._declare_default(name, settings, application, grants)
+            self._declare_default(name, settings, application, usable)
         self.register_outputs({"hostname": self.hostname})
 
     def zip_url(self, name: str, archive: Archive, parent: Part) -> pulumi.Output[str]:
@@ -116,7 +117,7 @@ class AppEngine(Part):
         return appengine.Application.get(f"{name}-existing", known, opts=self.child())
 
     def _declare_default(
-        self, name: str, settings: Settings, application: appengine.Application, grants: list[pulumi.Resource]
+        self, name: str, settings: Settings, application: appengine.Application, usable: pulumi.Resource
     ) -> None:
         archive = build_default_archive(root=self._platform.root)
         account = serviceaccount.Account(
@@ -141,7 +142,7 @@ class AppEngine(Part):
             instance_class="F1",
             automatic_scaling=scaling(max_instances=1, concurrency=10),
             noop_on_destroy=True,
-            opts=self.child(depends_on=[application, *grants]),
+            opts=self.child(depends_on=[application, usable]),
         )
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_gcp import artifactregistry, projects, serviceaccount, storage
 
-from infra.part import Part, wait_after_create
+from infra.grants import settled
+from infra.part import Part
 from infra.settings import Settings
 
 
@@ -24,7 +25,7 @@ class Build(Part):
     repository: artifactregistry.Repository
 
     def __init__(self, name: str, args: BuildArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Functions that are built here wait for the whole component: a build needs every one of its grants."""
+        """Functions that are built here wait for the whole component: a build needs every one of its grants, in effect."""
         super().__init__("Build", name, opts)
         settings = args.settings
         self.account = serviceaccount.Account(
@@ -55,30 +56,24 @@ class Build(Part):
             ],
             opts=self.child(),
         )
-        # A build that starts right after the grants to a new account fails.
-        waiting = wait_after_create(settings.grant_wait_seconds)
-
-        def granted() -> pulumi.ResourceOptions:
-            return self.child(hooks=waiting)
-
-        artifactregistry.RepositoryIamMember(
+        image_writer = artifactregistry.RepositoryIamMember(
             f"{name}-image-writer",
             repository=self.repository.repository_id,
             location=settings.region,
             role="roles/artifactregistry.writer",
             member=self.account.member,
-            opts=granted(),
+            opts=self.child(),
         )
-        storage.BucketIAMMember(
+        source_reader = storage.BucketIAMMember(
             f"{name}-source-reader",
             bucket=args.sources.name,
             role="roles/storage.objectViewer",
             member=self.account.member,
-            opts=granted(),
+            opts=self.child(),
         )
         # Cloud Functions copies the zip to a bucket that it makes itself when it first builds, so that there is none
         # yet to bind this to.
-        projects.IAMMember(
+        copied_source_reader = projects.IAMMember(
             f"{name}-copied-source-reader",
             project=settings.project,
             role="roles/storage.objectViewer",
@@ -87,14 +82,21 @@ class Build(Part):
                 title="Only the sources of functions",
                 expression='resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")',
             ),
-            opts=granted(),
+            opts=self.child(),
         )
         # The log of a build; there is no narrower place than the project to write one to.
-        projects.IAMMember(
+        log_writer = projects.IAMMember(
             f"{name}-log-writer",
             project=settings.project,
             role="roles/logging.logWriter",
             member=self.account.member,
-            opts=granted(),
+            opts=self.child(),
+        )
+        # A build that starts right after the grants to a new account fails.
+        settled(
+            f"{name}-grants-settled",
+            [image_writer, source_reader, copied_source_reader, log_writer],
+            seconds=settings.grant_wait_seconds,
+            opts=self.child(),
         )
         self.register_outputs({"email": self.account.email, "repository": self.repository.id})

@@ -1,23 +1,6 @@
 """What every component of this program has in common."""
 
-import asyncio
-
 import pulumi
-
-
-def wait_after_create(seconds: float) -> pulumi.ResourceHookBinding:
-    """A hook that lets whatever depends on a resource wait once, when that resource has been created.
-
-    IAM is eventually consistent: "changes take effect within 2 minutes, and up to 7 minutes or more"
-    (https://cloud.google.com/iam/docs/access-change-propagation). What is there already waits for nothing, and a preview
-    does not wait.
-    """
-
-    async def wait(_: pulumi.ResourceHookArgs) -> None:
-        # Asynchronously: the program answers all of the engine's calls in one loop.
-        await asyncio.sleep(seconds)
-
-    return pulumi.ResourceHookBinding(after_create=[wait])
 
 
 class Part(pulumi.ComponentResource):
@@ -40,7 +23,6 @@ class Part(pulumi.ComponentResource):
         replace_with: list[pulumi.Resource] | None = None,
         retain_on_delete: bool | None = None,
         moved_from: pulumi.Resource | None = None,
-        hooks: pulumi.ResourceHookBinding | None = None,
     ) -> pulumi.ResourceOptions:
         """The options of a child. Deliberately made anew and not merged with the component's own.
 
@@ -55,7 +37,6 @@ class Part(pulumi.ComponentResource):
             replace_with=replace_with,
             retain_on_delete=retain_on_delete,
             aliases=[pulumi.Alias(parent=moved_from)] if moved_from else None,
-            hooks=hooks,
         )
         return pulumi.ResourceOptions.merge(options, own)
 

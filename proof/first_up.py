@@ -1,4 +1,4 @@
-"""Images that a camera uploads all through a first `up` in which a build is slow, or fails: none is lost.
+"""Images that a camera uploads all through a first `up` with a slow build, a failing one or late grants: none is lost.
 
 python -m proof.first_up
 """
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +45,21 @@ class Scenario:
     """The parts whose builds last until the camera has tried :data:`TRIES` uploads."""
     failing: Collection[str] = ()
     """The parts whose first build fails. A second `up` follows."""
+    grants_take_seconds: int = 0
+    """After which a new grant takes effect. The program waits for a second longer."""
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """The keys of the stack that differ from its file."""
+        # The local stack delivers five times, about once a second. Google's pauses grow.
+        late = {"grantWaitSeconds": self.grants_take_seconds + 1, "deliveryAttempts": 40}
+        return {"inboundBucket": BUCKET, **(late if self.grants_take_seconds else {})}
 
 
 SCENARIOS: Final = (
     Scenario(name="predict's build is slow", slow=["predict"]),
     Scenario(name="move's build fails", slow=["move"], failing=["move"]),
+    Scenario(name="grants take effect late", grants_take_seconds=3),
 )
 
 
@@ -180,7 +190,8 @@ def run(
         LocalCloud(
             Path(folder) / ".local" / "cloud",
             gate=door,
-            config={"inboundBucket": BUCKET},
+            config=scenario.config,
+            grants_take_seconds=scenario.grants_take_seconds,
             root=root,
             before_build=build,
         ) as cloud,
@@ -277,7 +288,7 @@ def main() -> None:
     finish(
         console,
         f"{sum(outcome.accepted for outcome in outcomes)} images uploaded all through {len(outcomes)} first `up`s, one with a "
-        f"slow build and one with a build that fails: {len(problems)} lost, "
+        f"slow build, one with a build that fails, one with late grants: {len(problems)} lost, "
         f"{sum(outcome.at_once for outcome in outcomes)} landed at once, "
         f"{sum(outcome.by_redrive for outcome in outcomes)} by `inspection redrive`",
         holds=not problems,

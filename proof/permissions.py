@@ -263,7 +263,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "build-log-writer": CannotBuild(permission=WRITE_LOG, so="a build cannot write its log"),
     "app-engine-source-reader": CannotBuild(permission="storage.objects.get", so="a build cannot read its sources"),
     "app-engine-staged-source-reader": CannotBuild(
-        permission="storage.objects.get", so="a build cannot read its sources"
+        permission="storage.objects.get", so="a build cannot read the copy that App Engine makes of them"
     ),
     "app-engine-image-writer": CannotBuild(permission=WRITE_IMAGE, so="a build cannot keep its image"),
     "app-engine-log-writer": CannotBuild(permission=WRITE_LOG, so="a build cannot write its log"),

@@ -106,8 +106,8 @@ class Declared:
     """URNs, of what it was told to wait for and of what its inputs come from."""
     custom: bool
     """False for a component."""
-    waits_after: bool = False
-    """Whether what depends on it waits once more when it has been created (an `after_create` hook)."""
+    waits: bool = False
+    """Whether the engine calls the program before it creates the resource (a `before_create` hook)."""
     former_parents: tuple[str, ...] = ()
     """URNs, of the components that it belonged to in earlier versions (its aliases)."""
 
@@ -133,7 +133,7 @@ def run_program(
     """Run `infra/` of the repository at `root` to its end. May be called again and again in one process.
 
     `say` is told what the program tells its user on the way. With `run_hooks`, the program's hooks run as in the engine:
-    those that follow a creation not for what is `existing`, by type and name.
+    those that precede a creation not for what is `existing`, by type and name.
 
     Raises:
         ProgramError: the program refuses this config; the text is its own.
@@ -206,13 +206,14 @@ class _Recorder(MockMonitor):
         return super().RegisterResourceHook(request)
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: ANN401, N802  # the monitor's own name and types
+        to_create = (request.type, request.name) not in self._existing
+        for name in request.hooks.before_create if self._run_hooks and to_create else ():
+            about = ResourceHookRequest(name=request.name, type=request.type, new_inputs=request.object)
+            if failed := asyncio.run(self._hooks[name](about.SerializeToString())).error:
+                raise RuntimeError(f"the hook {name} failed: {failed}")
         response = super().RegisterResource(request)
         if request.type == "pulumi:pulumi:Stack":
             return response
-        created = (request.type, request.name) not in self._existing
-        for name in request.hooks.after_create if self._run_hooks and created else ():
-            done = ResourceHookRequest(urn=response.urn, id=response.id, name=request.name, type=request.type)
-            asyncio.run(self._hooks[name](done.SerializeToString()))
         declared = Declared(
             type=request.type,
             name=request.name,
@@ -223,7 +224,7 @@ class _Recorder(MockMonitor):
             retain_on_delete=request.retainOnDelete,
             depends_on=tuple(request.dependencies),
             custom=request.custom,
-            waits_after=bool(request.hooks.after_create),
+            waits=bool(request.hooks.before_create),
             former_parents=tuple(alias.spec.parentUrn for alias in request.aliases if alias.spec.parentUrn),
         )
         with self._lock:

@@ -140,6 +140,7 @@ class LocalProvider(pulumi.runtime.Mocks):
         self.addresses: dict[str, str] = {}
         """App Engine's address of a service, as the program makes it, and the one that it has here."""
         self._makers: dict[str, Callable[[Inputs], tuple[str, Outputs]]] = {
+            "pulumi:index:Stash": self._stash,
             "gcp:projects/serviceIdentity:ServiceIdentity": self._service_identity,
             "gcp:serviceaccount/account:Account": self._account,
             "gcp:artifactregistry/repository:Repository": self._repository,
@@ -211,6 +212,8 @@ class LocalProvider(pulumi.runtime.Mocks):
     def _bind(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, Outputs]:
         kind, key = _BINDINGS[args.typ]
         condition = args.inputs.get("condition")
+        if kind == "bucket" and self._storage.lookup_bucket(args.inputs[key]) is None:
+            raise ApiError(404, "notFound", f"{args.name}: the bucket {args.inputs[key]} does not exist.")
         binding = Binding(
             name=args.name,
             kind=kind,
@@ -221,6 +224,10 @@ class LocalProvider(pulumi.runtime.Mocks):
         )
         self._permissions.grant(binding)
         return f"{binding.resource}/{binding.role}/{binding.member}", dict(args.inputs)
+
+    def _stash(self, inputs: Inputs) -> tuple[str, Outputs]:
+        """Kept in a stack's state alone; its hook has waited by now."""
+        return "stash", {"output": inputs["input"]}
 
     def _service_identity(self, inputs: Inputs) -> tuple[str, Outputs]:
         agent = inputs["service"].split(".")[0]
@@ -383,7 +390,7 @@ class LocalProvider(pulumi.runtime.Mocks):
     def _application(self, _: Inputs) -> tuple[str, Outputs]:
         """Made or found: here, every project has one. What is only looked up has no inputs."""
         self._storage.create_bucket(self._staging)
-        return self._project, {"defaultHostname": self._app_engine_host()}
+        return self._project, {"defaultHostname": self._app_engine_host(), "codeBucket": self._staging}
 
     @property
     def _staging(self) -> str:

@@ -76,7 +76,10 @@ class Google(pulumi.runtime.Mocks):
             case "gcp:logging/projectBucketConfig:ProjectBucketConfig":
                 resource_id = f"projects/{self.project}/locations/{inputs['location']}/buckets/{inputs['bucketId']}"
             case "gcp:appengine/application:Application":
-                resource_id, outputs = self.project, {"defaultHostname": APP_ENGINE_HOST}
+                resource_id, outputs = (
+                    self.project,
+                    {"defaultHostname": APP_ENGINE_HOST, "codeBucket": f"staging.{self.project}.appspot.com"},
+                )
             case _:
                 pass
         return resource_id, {**inputs, **outputs}

@@ -139,12 +139,11 @@ def not_waited_for(name: str) -> Plant:
 
 
 def without_wait(name: str) -> Plant:
-    """The same program, in which what depends on a resource follows it at once."""
+    """The same program, in which this resource is created without a wait."""
     return lambda program: replace(
         program,
         resources=[
-            replace(resource, waits_after=False) if resource.name == name else resource
-            for resource in program.resources
+            replace(resource, waits=False) if resource.name == name else resource for resource in program.resources
         ],
     )
 
@@ -290,12 +289,19 @@ PLANTED: Mapping[str, Sequence[Plant]] = {
         with_one_more("predict-publisher", topic="inspection-test-images-dead-letters"),
         with_one_more("build-log-writer", role="roles/pubsub.publisher"),
         with_inputs("announcement-notification", bucket="elsewhere"),
+        without_wait("announcement-grants-settled"),
+        not_waited_for("announcement-grants-settled"),
+        waiting_only_for("announcement-grants-settled"),
     ],
     "no-build-before-its-grants": [
-        without_wait("build-log-writer"),
-        without_wait("app-engine-staged-source-reader"),
+        without_wait("build-grants-settled"),
+        without_wait("app-engine-grants-settled"),
+        not_waited_for("build-grants-settled"),
+        not_waited_for("app-engine-grants-settled"),
+        waiting_only_for("build-grants-settled", "build-log-writer"),
         not_waited_for("build-image-writer"),
         not_waited_for("app-engine-source-reader"),
+        with_one_more("build-log-writer"),
     ],
     "every-topic-alarmed": [
         without("monitoring-images-dead-letters"),

@@ -6,6 +6,7 @@ violation. What is not known here is a violation: a kind of resource, a role, a 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -120,6 +121,7 @@ KINDS: Final = frozenset(
         "gcp:storage/bucketObject:BucketObject",
         "gcp:storage/notification:Notification",
         "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember",
+        "pulumi:index:Stash",
     }
 )
 """What the rules have been thought through for. Deliberately absent, whatever else comes: IAM policies and bindings, which
@@ -386,12 +388,14 @@ def no_event_before_its_receiver(program: Program) -> Iterator[str]:
         for receiver in _receivers(program, bucket):
             if receiver.urn not in before[bucket.urn]:
                 yield f"{bucket.name} takes images before {receiver.name} exists"
+            elif receiver.type in GRANTS and not _in_effect(program, before, receiver, bucket):
+                yield f"{bucket.name} takes images before {receiver.name} has taken effect"
         if before[notification.urn] != before[bucket.urn] | {bucket.urn}:
             yield f"{notification.name} does not follow {bucket.name} at once"
 
 
 def no_build_before_its_grants(program: Program) -> Iterator[str]:
-    """What is built waits for every grant of whoever builds it, and once more until a new grant has taken effect."""
+    """What is built waits for every grant of the account that builds it, and then until new grants have taken effect."""
     before = prerequisites(program.resources)
     builders = [
         (function, (_build_config(function).get("serviceAccount") or "").rpartition("/")[2])
@@ -403,8 +407,14 @@ def no_build_before_its_grants(program: Program) -> Iterator[str]:
             if grant.inputs["member"].removeprefix("serviceAccount:") == builder:
                 if grant.urn not in before[built.urn]:
                     yield f"{built.name} is built before {grant.name} exists"
-                if not grant.waits_after:
+                elif not _in_effect(program, before, grant, built):
                     yield f"{built.name} is built before {grant.name} has taken effect"
+
+
+def _in_effect(program: Program, before: Mapping[str, AbstractSet[str]], grant: Declared, resource: Declared) -> bool:
+    """Whether there is a wait between this grant and that resource."""
+    waits = (wait for wait in program.resources if wait.waits and wait.urn in before[resource.urn])
+    return any(grant.urn in before[wait.urn] for wait in waits)
 
 
 def _build_config(function: Declared) -> Mapping[str, Any]:

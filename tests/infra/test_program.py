@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from infra.settings import Settings
 from tests.infra.google_stand_in import (
     APP_ENGINE_BUILDER,
     APP_ENGINE_HOST,
@@ -18,7 +19,7 @@ from tests.infra.google_stand_in import (
     declare,
     is_subset,
 )
-from tests.infra.order import stages_of_destruction
+from tests.infra.order import prerequisites, stages_of_destruction
 
 NAME = "inspection-test"
 INBOUND, PREDICTED, SOURCES = (f"{PROJECT}-{NAME}-{part}" for part in ("inbound", "predicted", "sources"))
@@ -77,6 +78,7 @@ def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
         "gcp:storage/bucketObject:BucketObject": 4,
         "gcp:storage/notification:Notification": 1,
         "gcp:vertex/aiEndpointIamMember:AiEndpointIamMember": 1,
+        "pulumi:index:Stash": 3,
     }
 
 
@@ -286,7 +288,30 @@ def test_everything_waits_for_the_apis_and_the_notification_for_its_grant(line: 
         if resource.custom and resource.urn not in apis and "ServiceIdentity" not in resource.type:
             assert apis <= set(resource.depends_on), resource.name
     publisher = line.one("pubsub/topicIAMMember:TopicIAMMember", "announcement-publisher")
-    assert publisher.urn in line.one("storage/notification:Notification", "announcement-notification").depends_on
+    notification = line.one("storage/notification:Notification", "announcement-notification")
+    assert publisher.urn in prerequisites(line)[notification.urn]
+
+
+def test_the_engine_waits_again_where_a_grant_joins_or_replaces_another(line: Inventory):
+    waits = [resource for resource in line if resource.waits]
+    assert {wait.name: set(wait.inputs["input"]) for wait in waits} == {
+        f"{part}-grants-settled": {
+            grant.name
+            for grant in line
+            if grant.type in BINDINGS and grant.inputs["member"] == member and grant.name.startswith(f"{part}-")
+        }
+        for part, member in (
+            ("build", account("build")),
+            ("app-engine", APP_ENGINE_BUILDER),
+            ("announcement", STORAGE_AGENT),
+        )
+    }
+    assert sum(len(wait.inputs["input"]) for wait in waits) == 4 + 4 + 1
+
+
+def test_in_a_new_project_the_wait_is_as_long_as_grants_take_as_a_rule():
+    """Google: "Typically 2 minutes" (https://cloud.google.com/iam/docs/access-change-propagation)."""
+    assert Settings.model_fields["grant_wait_seconds"].default >= 120
 
 
 def test_destroy_closes_the_door_first(line: Inventory):

@@ -35,7 +35,7 @@ def test_the_old_order_is_noticed(tmp_path: Path) -> None:
     program = early / "infra" / "__main__.py"
     assert program.read_text().count(LAST) == 1, "the program reads otherwise by now"
     program.write_text(program.read_text().replace(LAST, "usable"))
-    slow, _ = SCENARIOS
+    slow, *_ = SCENARIOS
 
     outcome = run(slow, root=early, seconds_without_a_landing=10)
 

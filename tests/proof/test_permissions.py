@@ -68,6 +68,18 @@ def test_cloud_storage_refuses_to_announce_to_a_topic_that_its_agent_may_not_pub
     provider.new_resource(announce)
 
 
+def test_a_grant_on_a_bucket_that_does_not_exist_is_refused(cloud: LocalCloud):
+    grant = pulumi.runtime.MockResourceArgs(
+        typ="gcp:storage/bucketIAMMember:BucketIAMMember",
+        name="mistaken",
+        inputs={"bucket": "staging.elsewhere", "role": "roles/storage.objectViewer", "member": "user:a@example.com"},
+        custom=True,
+    )
+    provider = cloud._provider  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(ApiError, match=r"the bucket staging\.elsewhere does not exist"):
+        provider.new_resource(grant)
+
+
 def test_a_binding_that_the_program_lacks_turns_the_proof_red(cloud: LocalCloud, deliveries: Deliveries):
     (reader,) = [binding for binding in cloud.permissions.bindings if binding.name == "predict-image-reader"]
     with cloud.without(reader):
