@@ -46,10 +46,10 @@ def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
 
 
 def _is_held(lock: Path) -> bool:
-    if os.name == "nt":
-        return False  # the local cloud does not run on Windows, which has no fcntl
-    import fcntl
-
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows, where the local cloud does not run
+        return False
     try:
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

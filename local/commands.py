@@ -1,6 +1,7 @@
 """`inspection local`: the line on this machine. Heavy imports wait until a command is really run."""
 
 import os
+import platform
 import shutil
 import signal
 import tempfile
@@ -149,6 +150,10 @@ def _running_cloud(
     """Whatever ends this process, or the `make` that started it, ends the cloud as well."""
     from local.deploy.processes import CannotStartError
 
+    if platform.system() == "Windows":  # which has neither process groups nor SIGHUP
+        message = "Error: the local cloud runs on Linux and macOS, not on Windows. Start it in WSL."
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -27,10 +27,11 @@ def shortened(seconds: int) -> Callable[..., pulumi.Stash]:
     return wait
 
 
-def failure(home: Path, **options: float) -> str:
+def failure(home: Path, *, grants_take_seconds: float = 0) -> str:
     """How the first `up` fails."""
-    wait = {"grantWaitSeconds": WAIT if options else 0}
-    with LocalCloud(home / "cloud", config=wait, **options) as cloud, pytest.raises(CannotStartError) as failed:
+    wait = {"grantWaitSeconds": WAIT if grants_take_seconds else 0}
+    late = LocalCloud(home / "cloud", config=wait, grants_take_seconds=grants_take_seconds)
+    with late as cloud, pytest.raises(CannotStartError) as failed:
         cloud.start(print)
     return str(failed.value)
 
