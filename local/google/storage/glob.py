@@ -9,7 +9,8 @@ import re
 from local.google.gate import ApiError
 
 _TOKEN = re.compile(
-    r"\\(?P<escaped>.)|(?P<folders>(?:^|(?<=/))\*\*/)|(?P<many>\*+)|\[(?P<negated>[!^]?)(?P<members>(?:\\.|[^\]\\])*)\]|(?P<other>.)", re.DOTALL
+    r"\\(?P<escaped>.)|(?P<folders>(?:^|(?<=/))\*\*/)|(?P<many>\*+)|\[(?P<negated>[!^]?)(?P<members>(?:\\.|[^\]\\])*)\]|(?P<other>.)",
+    re.DOTALL,
 )
 _ESCAPED_MEMBER = re.compile(r"\\(.)|([\\\[\]^&~|])")
 
