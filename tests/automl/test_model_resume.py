@@ -20,7 +20,7 @@ from automl.services.automl_vision import AutomlVision
 from automl.services.vertex_ai import VertexAi
 from console.transfer import storage_client
 from inspection.model_id import Backend
-from local.google.models.training import train
+from local.google.models.classifier import train
 from tests.automl.factory import Run
 from tests.automl.model_cloud import PROJECT, ModelCloud, put_import_file, put_pictures
 
@@ -62,7 +62,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         release.wait(60)
         return train(*arguments, **more)
 
-    monkeypatch.setattr("local.google.models.workshop.train", wait_first)
+    monkeypatch.setattr("local.google.models.training.train", wait_first)
     yield release
     release.set()
 
