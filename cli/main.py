@@ -68,14 +68,14 @@ def redrive(
     Without --yes it asks on a terminal, and changes nothing elsewhere. Sending twice does no harm.
     Exit code 0: nothing waits, or all was sent again. 1: something still waits. 2: the command was given wrongly.
     """
-    from cli.redrive.command import run
+    from cli.redrive.terminal import run
 
     run(
         stack,
         older_than=timedelta(minutes=older_than),
         yes=yes,
         discard_malformed=discard_malformed,
-        shown=show,
+        max_rows=show,
     )
 
 

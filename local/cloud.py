@@ -34,11 +34,12 @@ from local.google.identity import IdentityMiddleware, identity_path
 from local.google.logs import log_routes
 from local.google.models.automl_prediction import prediction_service
 from local.google.models.automl_service import model_services
+from local.google.models.classifier import TrainedModel, ready_model
+from local.google.models.imports import read_object
 from local.google.models.registry import ModelRegistry, RegisteredModel
-from local.google.models.training import TrainedModel, ready_model
 from local.google.models.vertex_prediction import prediction_routes
 from local.google.models.vertex_service import model_routes
-from local.google.models.workshop import Workshop, read_object
+from local.google.models.workshop import Workshop
 from local.google.permissions import PUBLISH, Binding, PermissionGate, Permissions, UnknownGrantError
 from local.google.pubsub.emulator import PubSubEmulator, PubSubProxy
 from local.google.rpc import RunningGrpcServer

@@ -113,7 +113,7 @@ class Brightness:
         """Says the other label of every picture, as a model does that was trained anew."""
 
     def scores(self, picture: bytes) -> dict[str, float]:
-        """As :class:`local.google.models.training.TrainedModel` gives them."""
+        """As :class:`local.google.models.classifier.TrainedModel` gives them."""
         grey = Image.open(io.BytesIO(picture)).convert("L").getpixel((8, 8))
         assert isinstance(grey, int | float)
         ok = 0.97 if grey < (DARK + GREY) / 2 else 0.55 if grey < (GREY + LIGHT) / 2 else 0.0625

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from local.demo.samples import DEFECT, OK, Sample, samples
+from local.google.models.classifier import TrainedModel, ready_model, train
 from local.google.models.features import UnreadablePictureError, features
-from local.google.models.training import TrainedModel, ready_model, train
 
 pytestmark = pytest.mark.xdist_group("models")  # one worker trains, once for each file
 
