@@ -43,6 +43,9 @@ bench: setup browser  ## measure: requests and seconds for an image, a page of t
 proof: setup  ## show that no picture is lost, no permission is too many, no bad input hurts (about twenty minutes)
 	@$(RUN)python -m proof
 
+docs: setup  ## write docs/configuration.md anew from the program's own settings
+	@$(RUN)python -m infra.reference
+
 EXPORT = $(UV) export --frozen --no-emit-project --no-header --quiet
 lock: setup  ## write uv.lock anew, and from it the requirements of what is deployed
 	$(UV) lock
@@ -54,4 +57,4 @@ clean:  ## remove what was made here
 	rm -rf .venv .tools .local build .pytest_cache .ruff_cache .hypothesis
 
 
-.PHONY: browser help setup demo local test lint bench proof lock clean
+.PHONY: browser docs help setup demo local test lint bench proof lock clean
