@@ -1,3 +1,5 @@
+"""Fixtures for all tests, and the tier that each test belongs to."""
+
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -5,6 +7,55 @@ from pathlib import Path
 import pytest
 
 from local.google.pubsub.emulator import PubSubEmulator
+
+TIERS = {
+    "unit": "no process of its own but Python: seconds, part of `make check`",
+    "local": "against the local cloud or its services; some need gcloud and Java",
+    "browser": "the review page in a real browser; needs Chromium and npm",
+    "engine": "Pulumi's real engine; needs `pulumi` and its plugin gcp",
+}
+"""Name of the marker -> what its tests need."""
+
+_TIER_OF_FOLDER = {
+    ".": "unit",
+    "automl": "local",
+    "browser": "browser",
+    "cli": "unit",
+    "docs": "unit",
+    "end_to_end": "local",
+    "functions": "local",
+    "imaging": "unit",
+    "infra": "unit",
+    "infra/engine": "engine",
+    "inspection": "unit",
+    "local": "local",
+    "proof": "local",
+    "webapp": "local",
+}
+
+
+def tier_of(file: Path) -> str:
+    """The tier of a test file, whose path is relative to `tests/`: that of the nearest folder that has one.
+
+    Raises:
+        pytest.UsageError: no folder above the file has a tier.
+    """
+    for folder in file.parents:
+        # A new folder beside these must choose; only files that lie in `tests/` itself have the tier of ".".
+        if (tier := _TIER_OF_FOLDER.get(folder.as_posix())) and (folder != Path() or file.parent == folder):
+            return tier
+    raise pytest.UsageError(f"tests/{file} has no tier: add its folder to _TIER_OF_FOLDER in tests/conftest.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, needs in TIERS.items():
+        config.addinivalue_line("markers", f"{name}: {needs}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(tier_of(item.path.relative_to(Path(__file__).parent)))
 
 
 @pytest.fixture(scope="session")
