@@ -21,7 +21,6 @@ from automl.dataset.catalogue import LEAST_PICTURES
 from automl.dataset.import_file import Format
 from automl.dataset.import_reader import MalformedImportFileError, Survey, pictures, survey
 from automl.dataset.split import Set
-from automl.picture import UnusableImageError, prepare
 from automl.services import training_run as training
 from automl.services.service import (
     DEPLOYED_NODE_HOUR,
@@ -45,6 +44,8 @@ from console.arguments import INTERRUPTED, given_name, given_path
 from console.progress import counting
 from console.target import PROJECT
 from console.transfer import TransferError, storage_client
+from imaging.bounded import UnusableImageError
+from imaging.prepare import prepare
 from inspection.model_id import Backend
 
 _GS = "gs://"

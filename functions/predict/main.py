@@ -21,10 +21,11 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from google.pubsub_v1 import PublisherClient, PubsubMessage
-from picture import DecoderError, UnusableImageError, prepare, unpack
 from urllib3.exceptions import HTTPError
 from werkzeug.exceptions import HTTPException
 
+from imaging.bounded import DecoderError, UnusableImageError
+from imaging.prepare import prepare, unpack
 from inspection.logs import Steps, structured_logger
 from inspection.message import NewImage, Prediction
 from inspection.model_id import ModelId, parse_model_id
