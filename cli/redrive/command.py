@@ -43,8 +43,9 @@ from rich.text import Text
 
 from cli.redrive.reasons import About, Image, LogUnreadableError, newest_problems
 from console.progress import counting
-from console.target import PUBSUB, outputs_of
+from console.target import outputs_of
 from console.transfer import TransferError, split_uri, storage_client
+from inspection.environment import PUBSUB_EMULATOR
 from inspection.message import MalformedMessageError, NewImage, Prediction
 from inspection.push import REPEATED, WHAT_COMES
 
@@ -269,7 +270,7 @@ class Line:
     @property
     def _pubsub_address(self) -> str:
         # The client goes there, but does not tell so.
-        return os.environ.get(PUBSUB) or self._subscriber.transport.host
+        return os.environ.get(PUBSUB_EMULATOR) or self._subscriber.transport.host
 
     def look(self, shown: int) -> Found:
         """What waits. Changes nothing: each dead letter is given back at the end."""
