@@ -12,18 +12,19 @@ import typer
 from rich.console import Console
 
 from console.transfer import TransferError, split_uri
+from inspection.environment import (
+    AUTOML_EMULATOR,
+    LOGGING_EMULATOR,
+    PUBSUB_EMULATOR,
+    STORAGE_EMULATOR,
+    VERTEX_EMULATOR,
+)
 
 LOCAL_STATE = Path(".local/cloud/state.json")
 """Written by a local cloud (`make local`) when it is ready."""
 LOCAL_LOCK = Path(".local/cloud.lock")
 """Locked as long as it runs; a state that it left behind when it was killed says nothing."""
 
-STORAGE = "STORAGE_EMULATOR_HOST"
-PUBSUB = "PUBSUB_EMULATOR_HOST"
-LOGGING = "LOGGING_EMULATOR_HOST"
-"""Ours, in the manner of Google's: the base URL of a service that is asked instead of Google's, without credentials."""
-AUTOML = "AUTOML_EMULATOR_HOST"
-VERTEX = "AIPLATFORM_EMULATOR_HOST"
 PROJECT = "GOOGLE_CLOUD_PROJECT"
 
 
@@ -90,12 +91,14 @@ def prefer_local_cloud() -> str | None:
 
     Whoever names another by these variables is left alone, and so is whoever names a project in GOOGLE_CLOUD_PROJECT.
     """
-    if any(os.environ.get(name) for name in (STORAGE, AUTOML, VERTEX, PROJECT)):
+    if any(os.environ.get(name) for name in (STORAGE_EMULATOR, AUTOML_EMULATOR, VERTEX_EMULATOR, PROJECT)):
         return None
     state = local_state()
     if state is None:
         return None
-    os.environ.update({STORAGE: state["storageUrl"], AUTOML: state["automl"], VERTEX: state["storageUrl"]})
+    os.environ.update(
+        {STORAGE_EMULATOR: state["storageUrl"], AUTOML_EMULATOR: state["automl"], VERTEX_EMULATOR: state["storageUrl"]}
+    )
     os.environ[PROJECT] = state["project"]
     return state["project"]
 
@@ -113,7 +116,7 @@ def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
         raise TransferError(
             f"no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME{otherwise}"
         )
-    os.environ[STORAGE] = state["storageUrl"]
-    os.environ[PUBSUB] = state["pubsubAddress"]
-    os.environ[LOGGING] = state["loggingUrl"]
+    os.environ[STORAGE_EMULATOR] = state["storageUrl"]
+    os.environ[PUBSUB_EMULATOR] = state["pubsubAddress"]
+    os.environ[LOGGING_EMULATOR] = state["loggingUrl"]
     return state["outputs"]

@@ -84,14 +84,21 @@ class Decided:
         Raises:
             KeyError, TypeError, ValueError: a field is missing or has another type.
         """
-        texts = {name: fields[name] for name in ("kind", "source", "name", "decision", "by")}
-        optional = {name: fields.get(name) for name in ("label", "folder")}
-        if any(not isinstance(text, str) for text in texts.values()):
+        kind, source, name, decision, by = (fields[key] for key in ("kind", "source", "name", "decision", "by"))
+        label, folder, score = (fields.get(key) for key in ("label", "folder", "score"))
+        if any(not isinstance(text, str) for text in (kind, source, name, decision, by, label or "", folder or "")):
             raise TypeError
-        if any(text is not None and not isinstance(text, str) for text in optional.values()):
-            raise TypeError
-        score = fields.get("score")
-        return cls(at=_time(fields["at"]), score=None if score is None else float(score), **texts, **optional)
+        return cls(
+            kind=kind,
+            source=source,
+            name=name,
+            decision=decision,
+            by=by,
+            at=_time(fields["at"]),
+            label=label,
+            score=float(score) if score is not None else None,
+            folder=folder,
+        )
 
 
 Entry = Predicted | Decided
@@ -155,19 +162,12 @@ def read(lines: Iterable[bytes], seen: Seen, reading: Reading | None = None) -> 
 def _predicted(fields: Mapping[str, Any]) -> tuple[Predicted, int]:
     image, generation, bucket = fields["image_name"], fields["generation"], fields["bucket_name"]
     label, score, error = fields.get("prediction_label"), fields.get("prediction_score"), fields.get("error")
-    if (error is None) is (label is None or score is None) or not isinstance(image, str):
-        raise ValueError
+    if not isinstance(image, str) or not isinstance(bucket, str):
+        raise TypeError
+    if error is None:
+        label, score = fields["prediction_label"], float(fields["prediction_score"])
     number = int(generation)
-    entry = Predicted(
-        image,
-        number,
-        bucket,
-        _time(fields["predicted_at"]),
-        fields["model"],
-        label,
-        None if error else float(score),
-        error,
-    )
+    entry = Predicted(image, number, bucket, _time(fields["predicted_at"]), fields["model"], label, score, error)
     # Generations are microseconds: neighbours in time are neighbours in the index, which keeps it fast.
     return entry, ((number << 11) | (zlib.crc32(f"{bucket}/{image}".encode()) & 0x7FF)) & _KEY
 

@@ -22,7 +22,9 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from inspection.environment import AUTOML_EMULATOR, PUBSUB_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
 from inspection.model_id import parse_model_id
+from inspection.names import LOCAL_STACK, PROJECT_NAME
 from local.deploy.processes import CannotStartError
 from local.deploy.program import ROOT, ProgramError, Stack, run_program
 from local.deploy.provider import NOT_RUN, PUBSUB_AGENT, STORAGE_AGENT, CannotUpdateError, LocalProvider
@@ -47,7 +49,6 @@ from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
 from local.google.storage.store import ObjectStore
 
-STACK = "local"
 CACHE = Path(".local/cache")
 """What is worth keeping from one start to the next: installed packages and the trained model."""
 
@@ -141,7 +142,7 @@ class LocalCloud:
     def _start(self, say: Callable[[str], None]) -> None:
         self._take_home()
         self._stack.callback((self._home / STATE_FILE).unlink, missing_ok=True)
-        stack = Stack.read(STACK, root=self._root)
+        stack = Stack.read(LOCAL_STACK, root=self._root)
         others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
         stack = self._program = replace(stack, config={**stack.config, **others})
         self.project = stack.text("gcp:project")
@@ -380,10 +381,10 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         self._stack.callback(door.stop)
         address = self.storage_url + identity_path(identity)
         return {
-            "STORAGE_EMULATOR_HOST": address,
-            "PUBSUB_EMULATOR_HOST": door.address,
-            "AUTOML_EMULATOR_HOST": door.address,
-            "AIPLATFORM_EMULATOR_HOST": address,
+            STORAGE_EMULATOR: address,
+            PUBSUB_EMULATOR: door.address,
+            AUTOML_EMULATOR: door.address,
+            VERTEX_EMULATOR: address,
         }
 
 
@@ -398,7 +399,7 @@ def _in_words() -> Generator[None]:
 def _model_name(stack: Stack) -> str:
     # In a project made by `pulumi new` under another name, the examples' keys keep their namespace.
     try:
-        text = stack.text(f"{stack.project}:modelId", "automl-inspection:modelId")
+        text = stack.text(f"{stack.project}:modelId", f"{PROJECT_NAME}:modelId")
         return parse_model_id(text, project=stack.text("gcp:project")).name
     except ValueError as error:
         raise CannotStartError(f"Pulumi.{stack.name}.yaml: modelId: {error}") from None

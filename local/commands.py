@@ -126,7 +126,8 @@ def bucket(
     from google.api_core import exceptions as api
 
     from console.target import outputs_of
-    from console.transfer import BUCKET_NAME_RULE, TransferError, is_bucket_name, storage_client
+    from console.transfer import TransferError, storage_client
+    from inspection.names import BUCKET_NAME_RULE, is_bucket_name
 
     if not is_bucket_name(name):
         raise typer.BadParameter(f"{name!r} is no bucket's name: {BUCKET_NAME_RULE}", param_hint="NAME")

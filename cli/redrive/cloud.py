@@ -27,8 +27,8 @@ from google.pubsub_v1 import PublisherClient, PubsubMessage, ReceivedMessage, Su
 from cli.redrive.model import ATTEMPTS, FUNCTIONS, DeadLetter, EventPath, Found, Row, Sent, StrandedImage, notification
 from cli.redrive.reasons import About, Image, LogUnreadableError, newest_problems
 from console.progress import counting
-from console.target import PUBSUB
 from console.transfer import TransferError, split_uri, storage_client
+from inspection.environment import PUBSUB_EMULATOR
 from inspection.push import WHAT_COMES
 
 _BATCH = 100
@@ -100,7 +100,7 @@ class LineClient:
     @property
     def _pubsub_address(self) -> str:
         # The client uses the emulator's address, but does not expose it.
-        return os.environ.get(PUBSUB) or self._subscriber.transport.host
+        return os.environ.get(PUBSUB_EMULATOR) or self._subscriber.transport.host
 
     def find(self, max_rows: int) -> Found:
         """Find dead letters and stranded images. Changes nothing: each dead letter is returned at the end."""

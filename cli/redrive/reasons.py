@@ -14,7 +14,7 @@ import requests
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
-from console.target import LOGGING
+from inspection.environment import LOGGING_EMULATOR
 
 Image = tuple[str, int]
 """Its name in the inbound bucket and its generation."""
@@ -71,14 +71,14 @@ def newest_problems(project: str, wanted: set[About], *, since: datetime) -> dic
 
 
 def _session() -> requests.Session:
-    if LOGGING in os.environ:
+    if LOGGING_EMULATOR in os.environ:
         return requests.Session()
     credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/logging.read"])
     return AuthorizedSession(credentials)
 
 
 def _ask(session: requests.Session, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    base = os.environ.get(LOGGING, "https://logging.googleapis.com")
+    base = os.environ.get(LOGGING_EMULATOR, "https://logging.googleapis.com")
     response = session.post(f"{base}/v2/entries:list", json=request, timeout=_SECONDS)
     if not response.ok:
         raise LogUnreadableError(f"{response.status_code} {_message(response)}")

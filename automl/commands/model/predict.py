@@ -10,12 +10,13 @@ from rich.table import Table
 from automl.commands.model.lookup import check_deployed, find_model
 from automl.commands.model.options import BackendOption, Location, ModelName, Project
 from automl.commands.model.terminal import list_failures, reported_errors
-from automl.picture import UnusableImageError, prepare
 from automl.services.service import (
     NotThereError,
     ServiceError,
 )
 from console.arguments import given_path
+from imaging.bounded import UnusableImageError
+from imaging.prepare import prepare
 
 
 def predict(

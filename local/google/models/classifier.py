@@ -17,6 +17,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging import prepare
 from local.demo import samples
 from local.google.models.features import features
 
@@ -209,7 +210,12 @@ def ready_model(
 
 def _recipe(pictures: int) -> str:
     recipe = hashlib.sha256()
-    for source in (Path(samples.__file__), Path(__file__), Path(__file__).with_name("features.py")):
+    for source in (
+        Path(samples.__file__),
+        Path(__file__),
+        Path(__file__).with_name("features.py"),
+        Path(prepare.__file__),
+    ):
         recipe.update(source.read_bytes())
     for package in ("scikit-learn", "numpy", "scipy", "pillow"):
         recipe.update(f"{package}=={version(package)}\n".encode())

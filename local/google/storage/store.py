@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Final, Self
 
 import google_crc32c
 
+from inspection.names import MAX_BUCKET_NAME_LENGTH, is_bucket_name, is_like_google
 from local.google.gate import ApiError
 
 Fields = dict[str, Any]
@@ -46,7 +47,6 @@ WRITABLE_FIELDS: Final = (
 )
 """Of an object's resource, what its owner sets; the rest of a request's body is ignored, as by Google."""
 
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS buckets (
@@ -282,7 +282,7 @@ class ObjectStore:
         Raises:
             StorageError: 400 for a name that cannot be, 409 if the bucket exists.
         """
-        if not _BUCKET_NAME.fullmatch(name) or name.startswith("goog") or "google" in name:
+        if not is_bucket_name(name) or len(name) > MAX_BUCKET_NAME_LENGTH or is_like_google(name):
             raise invalid(
                 f"Invalid bucket name: '{name}': 3 to 63 lower-case letters, digits, '-', '_' or '.', beginning and "
                 "ending with a letter or digit, not beginning with 'goog' and without 'google'"
