@@ -1,4 +1,4 @@
-"""Which line a command is about: a deployed stack's, or the local cloud that runs here."""
+"""The line that a command uses: a deployed stack, or the local cloud on this machine."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
 
     Args:
         stack: a deployed Pulumi stack.
-        otherwise: how the command can do without, for the error's text.
+        otherwise: the alternative to a stack, for the error's text.
 
     Raises:
         TransferError: there are none.
@@ -42,7 +42,7 @@ def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
     if stack is None:
         return _of_local_cloud(otherwise)
     if not stack.strip():
-        raise typer.BadParameter(f"{stack!r} is no name of a stack", param_hint="--stack")
+        raise typer.BadParameter(f"{stack!r} is not the name of a stack", param_hint="--stack")
     return _of_stack(stack, otherwise)
 
 
@@ -68,7 +68,7 @@ def _of_stack(stack: str, otherwise: str) -> Mapping[str, Any]:
         ["pulumi", "stack", "output", "--json", "--stack", stack], capture_output=True, text=True, check=False
     )
     if asked.returncode:
-        raise TransferError(f"pulumi knows no outputs of stack {stack!r}: {asked.stderr.strip()}")
+        raise TransferError(f"Pulumi has no outputs of stack {stack!r}: {asked.stderr.strip()}")
     try:
         outputs: Mapping[str, Any] = json.loads(asked.stdout)
         split_uri(outputs["inboundBucket"])
@@ -87,7 +87,7 @@ def local_state() -> Mapping[str, Any] | None:
 
 
 def prefer_local_cloud() -> str | None:
-    """Let the clients of this process speak to the local cloud that runs here; its project, or None if none runs.
+    """Point the clients of this process at the local cloud; returns its project, or None if none is running.
 
     Whoever names another by these variables is left alone, and so is whoever names a project in GOOGLE_CLOUD_PROJECT.
     """
@@ -103,18 +103,18 @@ def prefer_local_cloud() -> str | None:
     return state["project"]
 
 
-def tell_local_cloud() -> None:
-    """:func:`prefer_local_cloud`, said aloud: buckets are those of the local cloud where one runs here and no other is named."""
+def announce_local_cloud() -> None:
+    """:func:`prefer_local_cloud`, with a line on standard error."""
     if project := prefer_local_cloud():
-        told = f"Buckets are those of the local cloud that runs here ({project}); set {PROJECT} for Google's."
-        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+        notice = f"Using the buckets of the local cloud ({project}). Set {PROJECT} to use Google's."
+        Console(stderr=True).print(notice, highlight=False, soft_wrap=True)
 
 
 def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
     state = local_state()
     if state is None:
         raise TransferError(
-            f"no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME{otherwise}"
+            f"No local cloud is running here. Start one with `make local`, or pass --stack NAME for a deployed stack{otherwise}"
         )
     os.environ[STORAGE_EMULATOR] = state["storageUrl"]
     os.environ[PUBSUB_EMULATOR] = state["pubsubAddress"]

@@ -95,7 +95,7 @@ class LineClient:
     @property
     def addresses(self) -> str:
         """The addresses of the services, for an error."""
-        return f"Pub/Sub: {self._pubsub_address}. Cloud Storage: {self._storage.api_endpoint}."
+        return f"Pub/Sub at {self._pubsub_address}, Cloud Storage at {self._storage.api_endpoint}."
 
     @property
     def _pubsub_address(self) -> str:

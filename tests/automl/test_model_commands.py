@@ -325,7 +325,7 @@ def test_nothing_is_deployed_where_its_id_could_not_be_written(
 def test_an_empty_argument_is_no_name(models: ModelCloud, run: Run, words: tuple[str, ...]):
     """It is rather a script's empty variable than the working directory, or a model."""
     result = run("model", *words)
-    assert (result.exit_code, "is no name" in result.stderr) == (2, True), result.stderr
+    assert (result.exit_code, "is not a name" in result.stderr) == (2, True), result.stderr
     assert not list(Path().iterdir())
 
 

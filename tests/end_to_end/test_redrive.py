@@ -490,7 +490,7 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     state = tmp_path / ".local" / "cloud" / "state.json"
     state.parent.mkdir(parents=True)
     state.write_text(json.dumps({"pid": _ended_process(), "storageUrl": "http://127.0.0.1:1", "outputs": {}}))
-    assert "no local cloud runs here" in redrive().stderr
+    assert "No local cloud is running here" in redrive().stderr
     for minutes in ("soon", "99999999999999"):
         assert redrive("--older-than", minutes).returncode == 2
 

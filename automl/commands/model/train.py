@@ -70,7 +70,7 @@ def train(  # typer's help tells the arguments
     Exit code: 0 trained, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """  # noqa: D301  # \b is a real backspace: click's mark for lines to keep
     if not _NAME.fullmatch(name):
-        raise typer.BadParameter(f"{name!r} is no name: {_NAME_RULE}", param_hint="--name")
+        raise typer.BadParameter(f"{name!r} is not a name: {_NAME_RULE}", param_hint="--name")
     with reported_errors():
         where = project_or_local(project)
         before = training.load(name, where)

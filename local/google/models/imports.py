@@ -13,7 +13,8 @@ from PIL import Image
 
 from local.google.models.jobs import Job
 from local.google.rpc import RefusedError
-from local.google.storage.store import ObjectStore, StorageError
+from local.google.storage.records import StorageError
+from local.google.storage.store import ObjectStore
 
 LEAST_PICTURES: Final = 10
 """Of each label; Google trains with no fewer."""

@@ -11,7 +11,8 @@ from google.cloud import storage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.google.storage.store import ObjectStore, successor
+from local.google.storage.index import successor
+from local.google.storage.store import ObjectStore
 
 NAMES = st.text(alphabet="ab/é\ud7ff\ue000\U0010ffff", min_size=1, max_size=6)
 Listed = tuple[list[str], list[str]]
@@ -243,7 +244,7 @@ def test_a_page_touches_only_what_is_on_it(objects: int, tmp_path: Path):
     with ObjectStore(tmp_path) as store:
         store.create_bucket("large", {})
         # Straight into the index: only its size matters here.
-        index: sqlite3.Connection = store._index  # pyright: ignore[reportPrivateUsage]
+        index: sqlite3.Connection = store._index.connection  # pyright: ignore[reportPrivateUsage]
         index.execute("BEGIN")
         index.executemany(
             "INSERT INTO objects VALUES ('large', ?, 1, 1, '', 0, '', '', NULL, 0, 0, '{}')",
