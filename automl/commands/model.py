@@ -6,22 +6,20 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from google.api_core import exceptions as api
-from google.auth import exceptions as auth
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
-from urllib3.exceptions import HTTPError
 
 from automl.dataset.catalogue import LEAST_PICTURES
 from automl.dataset.import_file import Format
 from automl.dataset.import_reader import MalformedImportFileError, Survey, pictures, survey
 from automl.dataset.split import Set
 from automl.services import training_run as training
+from automl.services.choice import service_for
 from automl.services.service import (
     DEPLOYED_NODE_HOUR,
     HOURS_A_MONTH,
@@ -34,16 +32,17 @@ from automl.services.service import (
     Progress,
     Service,
     ServiceError,
-    service_for,
 )
-from automl.stack.config import StackConfigError, stack_file
+from automl.services.waiting import wait
+from automl.stack.config import stack_file
 from automl.stack.model import MODEL_ID, check_model_id, write_model_id
-from automl.stack.where import NowhereError, to_put_into_force
 from automl.stack.where import project as project_or_local
+from automl.stack.where import to_put_into_force
 from console.arguments import INTERRUPTED, given_name, given_path
+from console.errors import fail, reported_errors
 from console.progress import counting
 from console.target import PROJECT
-from console.transfer import TransferError, storage_client
+from console.transfer import storage_client
 from imaging.bounded import UnusableImageError
 from imaging.prepare import prepare
 from inspection.model_id import Backend
@@ -53,16 +52,6 @@ _BACKENDS = {Format.AUTOML_CSV: Backend.AUTOML, Format.VERTEX_JSONL: Backend.VER
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 _NAME_RULE = "up to 32 letters, digits and '_', beginning with a letter"
 _SECONDS_BETWEEN_LINES = 10.0
-_TOLD = (
-    NowhereError,
-    ServiceError,
-    training.NotBegunError,
-    MalformedImportFileError,
-    StackConfigError,
-    TransferError,
-)
-"""Errors whose text is for the user."""
-
 Project = Annotated[
     str | None,
     typer.Option(envvar=PROJECT, help="A Google Cloud project. Default: the local cloud that runs here."),
@@ -128,7 +117,7 @@ def train(  # typer's help tells the arguments
     """  # noqa: D301  # \b is a real backspace: click's mark for lines to keep
     if not _NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is no name: {_NAME_RULE}", param_hint="--name")
-    with _told_errors():
+    with _reported_errors():
         where = project_or_local(project)
         before = training.load(name, where)
         if resume:
@@ -163,12 +152,12 @@ def cancel(*, name: Annotated[str, typer.Argument(parser=given_name, metavar="NA
 
     Exit code: 0 asked to stop, 1 nothing is going on, 2 wrong usage.
     """  # noqa: D301  # as above
-    with _told_errors():
+    with _reported_errors():
         where = project_or_local(project)
         current = training.load(name, where)
         running = current.running if current else None
         if current is None or running is None:
-            _fail(f"nothing of {name!r} in {where} is going on that was begun from this folder")
+            fail(f"nothing of {name!r} in {where} is going on that was begun from this folder")
         service_for(current.backend, project=where, location=current.location).cancel(running)
         _print(f"Asked to stop: {running}")
 
@@ -220,7 +209,7 @@ def evaluate(
     """  # noqa: D301  # as above
     from automl.evaluation import asking, report
 
-    with _told_errors():
+    with _reported_errors():
         service, found = _found(model, backend, project, location)
         _check_deployed(model, found)
         contents = survey(test)
@@ -279,7 +268,7 @@ def deploy(
 
     Exit code: 0 it answers, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """  # noqa: D301  # as above
-    with _told_errors():
+    with _reported_errors():
         file = stack_file(write, Path.cwd()) if write is not None else None
         if file is not None:
             check_model_id(file)
@@ -317,10 +306,10 @@ def undeploy(
 
     Exit code: 0 undeployed, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """  # noqa: D301  # as above
-    with _told_errors():
+    with _reported_errors():
         service, found = _found(model, backend, project, location)
         if not found.model_id:
-            _fail(f"{found.name} is not deployed")
+            fail(f"{found.name} is not deployed")
         _print(f"This saves {_hourly(service)}\nA stack whose modelId is {found.model_id} gets no more answers.")
         _confirm("Undeploy it?", yes=yes)
         operation = service.begin_undeploy(found)
@@ -345,7 +334,7 @@ def predict(
 
     Exit code: 0 each was answered, 1 one was not, 2 wrong usage.
     """  # noqa: D301  # as above
-    with _told_errors():
+    with _reported_errors():
         service, found = _found(model, backend, project, location)
         _check_deployed(model, found)
         table = Table("picture", "label", "score", "others")
@@ -387,10 +376,10 @@ def delete(
 
     Exit code: 0 deleted, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """  # noqa: D301  # as above
-    with _told_errors():
+    with _reported_errors():
         service, found = _found(model, backend, project, location)
         if found.model_id:
-            _fail(f"{found.name} is deployed and may be in use: `inspection model undeploy {model}` first")
+            fail(f"{found.name} is deployed and may be in use: `inspection model undeploy {model}` first")
         its_data = service.find_data_set(found.display_name) if data_set else None
         _print("\n".join(["To be deleted:", found.name, *service.goes_with(found), *([its_data] if its_data else [])]))
         _confirm("Delete for good?", yes=yes)
@@ -518,7 +507,7 @@ def _train(service: Service, current: training.Training, *, despite_problems: bo
     except training.LeftOutError as error:
         for problem in error.problems:
             _warn(f"  {problem}")
-        _fail(
+        fail(
             f"{len(error.problems)} or more pictures were not imported, and nothing is trained yet. Put the import file "
             f"right and train under another name, or go on without these pictures: {again}"
         )
@@ -527,7 +516,7 @@ def _train(service: Service, current: training.Training, *, despite_problems: bo
               f"`inspection model cancel {name}` stops it.")  # fmt: skip
         raise typer.Exit(INTERRUPTED) from None
     except ServiceError as error:
-        _fail(f"{error}\nWhen that is put right, `{again}` goes on from there.")
+        fail(f"{error}\nWhen that is put right, `{again}` goes on from there.")
     _print(f"Trained: {model}\nNext: inspection model deploy {name}")
 
 
@@ -560,7 +549,7 @@ def _watch(what: str, ask: Callable[[], Progress]) -> Progress:
                 percent = f"{progress.percent} %, " if progress.percent else ""
                 _warn(f"{what}: {percent}{shown - begun:,.0f} s")
 
-        done = training.wait(ask, tell)
+        done = wait(ask, tell)
     _warn(f"{what}: done after {time.monotonic() - begun:,.1f} s")
     return done
 
@@ -595,7 +584,7 @@ def _backend_of(model: str) -> Backend | None:
 
 def _check_deployed(text: str, model: Model) -> None:
     if not model.model_id:
-        _fail(f"{model.name} is not deployed, so it does not answer: `inspection model deploy {text}` first")
+        fail(f"{model.name} is not deployed, so it does not answer: `inspection model deploy {text}` first")
 
 
 def _confirm(question: str, *, yes: bool) -> None:
@@ -604,30 +593,27 @@ def _confirm(question: str, *, yes: bool) -> None:
     try:
         confirmed = typer.confirm(question)
     except typer.Abort:
-        _fail("nobody answers here: say --yes if that is meant; nothing was done")
+        fail("nobody answers here: say --yes if that is meant; nothing was done")
     if not confirmed:
-        _fail("not confirmed; nothing was done")
+        fail("not confirmed; nothing was done")
 
 
 def _list_failures(failures: Sequence[str], what: str) -> None:
     for failure in failures:
         _warn(failure)
     if failures:
-        _fail(f"{len(failures):,} {what}")
+        fail(f"{len(failures):,} {what}")
 
 
 @contextmanager
-def _told_errors() -> Generator[None, None, None]:
-    """A line instead of a traceback for what the cloud or the disk refused."""
+def _reported_errors() -> Generator[None, None, None]:
+    """Report errors, and say what an interruption leaves going on."""
     try:
-        yield
+        with reported_errors():
+            yield
     except KeyboardInterrupt:
         _warn("Interrupted. What was begun at the service goes on there.")
         raise typer.Exit(INTERRUPTED) from None
-    except _TOLD as error:
-        _fail(str(error))
-    except (api.GoogleAPIError, auth.GoogleAuthError, HTTPError, OSError) as error:
-        _fail(" ".join(str(error).split()))
 
 
 def _print(text: str) -> None:
@@ -636,8 +622,3 @@ def _print(text: str) -> None:
 
 def _warn(text: str) -> None:
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _fail(message: str) -> NoReturn:
-    _warn(f"Error: {message}")
-    raise typer.Exit(1)
