@@ -41,6 +41,7 @@ lint: setup  ## style and types
 	@$(RUN)ruff format --check .
 	@$(RUN)ruff check .
 	@$(RUN)basedpyright
+	@$(RUN)lint-imports --no-cache
 
 bench: setup browser  ## measure: requests and seconds for an image, a page of the queue, a keypress
 	@$(RUN)python -m tests.benchmarks.pipeline

@@ -27,6 +27,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 from rich.console import Console
 
+from console.errors import UserError
 from inspection.names import BUCKET_NAME_RULE, is_bucket_name
 
 MAX_LISTED_FAILURES = 1000
@@ -48,7 +49,7 @@ SEND_AGAIN = "; run the same command again to send what is missing"
 _SCHEME = "gs://"
 
 
-class TransferError(Exception):
+class TransferError(UserError):
     """Nothing can be sent at all; the text says what is wrong and what to do next."""
 
 

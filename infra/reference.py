@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 
-from infra.settings import Settings, parse_settings
+from infra.settings import Settings
+from infra.stack_config import parse_settings
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 

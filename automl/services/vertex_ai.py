@@ -30,6 +30,7 @@ from automl.services.service import (
     ServiceError,
     ServiceFigures,
 )
+from automl.services.waiting import wait
 from inspection.environment import VERTEX_EMULATOR
 from inspection.model_id import Backend
 
@@ -238,8 +239,6 @@ class VertexAi:
         )
 
     def _wait(self, operation: str) -> Progress:
-        from automl.services.training_run import wait
-
         return wait(lambda: self.progress(operation), lambda _progress: None)
 
     def _named(self, collection: str, name: str) -> list[Fields]:

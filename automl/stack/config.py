@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
+from console.errors import UserError
 from console.words import MAX_SHOWN, one_line
 from inspection.names import PROJECT_NAME
 
@@ -26,7 +27,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z_-]*")
 _READ_AS_OTHER_THAN_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
-class StackConfigError(Exception):
+class StackConfigError(UserError):
     """The stack's file cannot be used; the text says why and what to do."""
 
 

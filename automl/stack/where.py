@@ -2,11 +2,12 @@
 
 import os
 
+from console.errors import UserError
 from console.target import PROJECT, prefer_local_cloud
 from inspection.names import LOCAL_STACK
 
 
-class NowhereError(Exception):
+class NowhereError(UserError):
     """Neither is named; the text says how to."""
 
 

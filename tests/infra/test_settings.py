@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from infra.naming import MAX_PREFIX_LENGTH
-from infra.settings import Settings, SettingsError, parse_settings
+from infra.settings import Settings
+from infra.stack_config import SettingsError, parse_settings
 from inspection.model_id import Backend
 from inspection.routing import folder_for
 

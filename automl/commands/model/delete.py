@@ -6,9 +6,10 @@ import typer
 
 from automl.commands.model.lookup import find_model
 from automl.commands.model.options import BackendOption, Location, ModelName, Project, Yes
-from automl.commands.model.terminal import confirm, fail, print_line, reported_errors, watch
+from automl.commands.model.terminal import confirm, print_line, reported_errors, watch
 from automl.services import training_run as training
 from automl.stack.where import project as project_or_local
+from console.errors import fail
 
 
 def delete(

@@ -8,11 +8,12 @@ import typer
 from automl.commands.model.costs import hourly_cost
 from automl.commands.model.lookup import find_model
 from automl.commands.model.options import BackendOption, Location, ModelName, Project, Yes
-from automl.commands.model.terminal import confirm, fail, print_line, reported_errors, watch
+from automl.commands.model.terminal import confirm, print_line, reported_errors, watch
 from automl.stack.config import stack_file
 from automl.stack.model import MODEL_ID, check_model_id, write_model_id
 from automl.stack.where import to_put_into_force
 from console.arguments import given_name
+from console.errors import fail
 
 
 def deploy(

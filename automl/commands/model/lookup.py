@@ -6,11 +6,11 @@ import typer
 
 from automl.commands.model.terminal import fail
 from automl.services import training_run as training
+from automl.services.choice import service_for
 from automl.services.service import (
     Model,
     NotThereError,
     Service,
-    service_for,
 )
 from automl.stack.where import project as project_or_local
 from inspection.model_id import Backend

@@ -3,51 +3,33 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
 
 import typer
-from google.api_core import exceptions as api
-from google.auth import exceptions as auth
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
-from urllib3.exceptions import HTTPError
 
-from automl.dataset.import_reader import MalformedImportFileError
 from automl.services import training_run as training
 from automl.services.service import (
     Progress,
-    ServiceError,
 )
-from automl.stack.config import StackConfigError
-from automl.stack.where import NowhereError
+from automl.services.waiting import wait
 from console.arguments import INTERRUPTED
-from console.transfer import TransferError
+from console.errors import fail
+from console.errors import reported_errors as user_errors_reported
 
 _SECONDS_BETWEEN_LINES = 10.0
-USER_ERRORS = (
-    NowhereError,
-    ServiceError,
-    training.NotBegunError,
-    MalformedImportFileError,
-    StackConfigError,
-    TransferError,
-)
-"""Errors whose text is for the user."""
 
 
 @contextmanager
-def reported_errors() -> Generator[None, None, None]:
-    """A line instead of a traceback for what the cloud or the disk refused."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print_error_line("Interrupted. What was begun at the service goes on there.")
-        raise typer.Exit(INTERRUPTED) from None
-    except USER_ERRORS as error:
-        fail(str(error))
-    except (api.GoogleAPIError, auth.GoogleAuthError, HTTPError, OSError) as error:
-        fail(" ".join(str(error).split()))
+def reported_errors() -> Generator[None]:
+    """:func:`console.errors.reported_errors`; after Ctrl-C, a line that says what goes on."""
+    with user_errors_reported():
+        try:
+            yield
+        except KeyboardInterrupt:
+            print_error_line("Interrupted. What was begun at the service goes on there.")
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -99,7 +81,7 @@ def watch(what: str, ask: Callable[[], Progress]) -> Progress:
                 percent = f"{progress.percent} %, " if progress.percent else ""
                 print_error_line(f"{what}: {percent}{shown - begun:,.0f} s")
 
-        done = training.wait(ask, tell)
+        done = wait(ask, tell)
     print_error_line(f"{what}: done after {time.monotonic() - begun:,.1f} s")
     return done
 
@@ -112,9 +94,3 @@ def print_line(text: str) -> None:
 def print_error_line(text: str) -> None:
     """Print to standard error."""
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def fail(message: str) -> NoReturn:
-    """Print an error, and end the command with exit code 1."""
-    print_error_line(f"Error: {message}")
-    raise typer.Exit(1)

@@ -8,16 +8,17 @@ import typer
 from automl.commands.model.costs import confirm_cost
 from automl.commands.model.options import Location, Project, Yes
 from automl.commands.model.plan import check_plan
-from automl.commands.model.terminal import fail, print_error_line, print_line, reported_errors, watch_step
+from automl.commands.model.terminal import print_error_line, print_line, reported_errors, watch_step
 from automl.services import training_run as training
+from automl.services.choice import service_for
 from automl.services.service import (
     LIMITS,
     Service,
     ServiceError,
-    service_for,
 )
 from automl.stack.where import project as project_or_local
 from console.arguments import INTERRUPTED, given_name
+from console.errors import fail
 from inspection.model_id import Backend
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
