@@ -52,6 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: {needs}")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # Modules of other tiers are not even imported, which takes longer than many a test.
+    wanted = config.getoption("markexpr")
+    if wanted not in TIERS or not collection_path.match("test_*.py"):
+        return None
+    return tier_of(collection_path.relative_to(Path(__file__).parent)) != wanted or None
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
