@@ -8,6 +8,7 @@ from pulumi_gcp import projects, pubsub, vertex
 from infra.delivery import Delivery
 from infra.function import Function, Platform
 from infra.part import Part
+from inspection.environment import PredictEnvironment
 from inspection.model_id import Backend, ModelId
 
 
@@ -34,7 +35,12 @@ class Predict(Part):
             platform=args.platform,
             limits=settings.predict,
             does="classifies each new image",
-            environment={"MODEL_ID": model.name, "PREDICTIONS_TOPIC": args.predictions.topic.id},
+            # From the name and not from the id, which a preview cannot know.
+            environment=args.predictions.topic.name.apply(
+                lambda topic: PredictEnvironment(
+                    model=model, topic=f"projects/{settings.project}/topics/{topic}"
+                ).to_variables()
+            ),
             opts=self.child(),
         )
         self._member = self.function.account.member

@@ -8,7 +8,6 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 import pulumi
@@ -28,28 +27,25 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from infra.naming import (
-    BUCKET_NAME_RULE,
     MAX_HOST_LABEL_LENGTH,
+    NEW_BUCKET_NAME_RULE,
     PREFIX_RULE,
     app_engine_location,
-    is_bucket_name,
+    is_new_bucket_name,
     is_prefix,
     review_host_label,
 )
+from inspection.environment import SignInMode
 from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
-from inspection.layout import MAX_E_MAIL_BYTES
 from inspection.model_id import MODEL_ID_RULE, ModelId, parse_model_id
+from inspection.names import E_MAIL_RULE, LOCAL_STACK, PROJECT_NAME, is_e_mail
 from inspection.routing import Thresholds
 
-ORIGINAL_PROJECT = "automl-inspection"
 PROJECT = "gcp:project"
 REGION = "gcp:region"
 
 MAX_ACK_DEADLINE = 600
 """Seconds; Pub/Sub gives up on a push then, so that a function may not take longer."""
-
-LOCAL_STACK = "local"
-"""The one that runs on a laptop, and the only one whose review app asks nobody to sign in."""
 
 Value = TypeVar("Value")
 
@@ -68,7 +64,6 @@ _MEMORY = re.compile(r"(\d{1,6})(Mi|Gi)")
 _REGION = re.compile(r"[a-z]+(?:-[a-z]+)+\d+")
 _APP_ENGINE_LOCATION = re.compile(r"[a-z]+(?:-[a-z]+)+\d*")
 _PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
-_E_MAIL = re.compile(r"[^@\s,:]+@[^@\s,:]+\.[^@\s,:]+")
 
 
 class SettingsError(pulumi.RunError):
@@ -168,14 +163,6 @@ class ReviewLimits(_Model):
     instance_class: Literal["F1", "F2", "F4", "F4_1G"] = Field("F2", description="F1, F2, F4 or F4_1G")
 
 
-class SignIn(StrEnum):
-    """How the review app learns who asks."""
-
-    IAP = "iap"
-    APP_ENGINE = "appengine"
-    DEVELOPMENT = "development"
-
-
 _IAP_CLIENT_RULE = (
     "an OAuth client's, both id and secret, beside createAppEngine: true and signIn: iap, and nowhere else (an "
     "application that is there already has its Identity-Aware Proxy switched on in the console)"
@@ -208,8 +195,8 @@ class Settings(_Model):
         ReviewLimits.model_validate({}),
         description="an object with maxInstances and instanceClass, each of which may be left out",
     )
-    sign_in: SignIn = Field(
-        SignIn.IAP,
+    sign_in: SignInMode = Field(
+        SignInMode.IAP,
         description=f"iap or appengine (and development, which lets everybody in, in the stack {LOCAL_STACK!r} alone)",
     )
     # A project has one application, which can never be deleted and never moves.
@@ -224,9 +211,9 @@ class Settings(_Model):
     iap_client_secret: Annotated[SecretStr, Field(min_length=1)] | None = Field(None, description=_IAP_CLIENT_RULE)
 
     name: str = Field(description=PREFIX_RULE)
-    inbound_bucket: str = Field(description=BUCKET_NAME_RULE)
-    prediction_bucket: str = Field(description=BUCKET_NAME_RULE)
-    sources_bucket: str = Field(description=BUCKET_NAME_RULE)
+    inbound_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
+    prediction_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
+    sources_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
     bucket_location: str = Field(description="a region, or a multi-region such as EU or US")
 
     # What a stack must say if it wants its images to be at risk; the defaults are the safe ones.
@@ -297,7 +284,7 @@ class Settings(_Model):
     @property
     def resource_labels(self) -> dict[str, str]:
         """On everything that takes labels: what a bill or a search is split by."""
-        return {"application": "automl-inspection", "environment": self.name}
+        return {"application": PROJECT_NAME, "environment": self.name}
 
     @property
     def message_retention(self) -> str:
@@ -349,19 +336,17 @@ class Settings(_Model):
     @classmethod
     def _check_reviewers(cls, reviewers: tuple[str, ...]) -> tuple[str, ...]:
         reasons: list[str] = []
-        if wrong := [reviewer for reviewer in reviewers if not _E_MAIL.fullmatch(reviewer)]:
-            reasons.append(f"{_quoted(wrong)} is no e-mail address")
-        if long := [reviewer for reviewer in reviewers if len(reviewer.lower().encode()) > MAX_E_MAIL_BYTES]:
-            reasons.append(f"{_quoted(long)} is longer than {MAX_E_MAIL_BYTES} bytes")
+        if wrong := [reviewer for reviewer in reviewers if not is_e_mail(reviewer)]:
+            reasons.append(f"{_quoted(wrong)} is not {E_MAIL_RULE}")
         if twice := _twice(reviewers):
             reasons.append(f"{_quoted(twice)} is there twice")
         return _unless(reasons, reviewers)
 
     @field_validator("sign_in")
     @classmethod
-    def _check_sign_in(cls, sign_in: SignIn, info: ValidationInfo) -> SignIn:
+    def _check_sign_in(cls, sign_in: SignInMode, info: ValidationInfo) -> SignInMode:
         # The app itself refuses it too, where App Engine runs it.
-        if sign_in is SignIn.DEVELOPMENT and info.context != LOCAL_STACK:
+        if sign_in is SignInMode.DEVELOPMENT and info.context != LOCAL_STACK:
             raise _broken(f"the stack is {info.context!r}")
         return sign_in
 
@@ -374,7 +359,7 @@ class Settings(_Model):
     @field_validator("iap_client_id", "iap_client_secret")
     @classmethod
     def _check_iap_client(cls, given: Value, info: ValidationInfo) -> Value:
-        declared = bool(info.data.get("create_app_engine")) and info.data.get("sign_in") is SignIn.IAP
+        declared = bool(info.data.get("create_app_engine")) and info.data.get("sign_in") is SignInMode.IAP
         if given is not None and not declared:
             raise _broken("it would be used for nothing")
         if given is None and declared and info.data.get("reviewers"):
@@ -395,7 +380,7 @@ class Settings(_Model):
     @field_validator("inbound_bucket", "prediction_bucket", "sources_bucket")
     @classmethod
     def _check_bucket(cls, bucket: str, info: ValidationInfo) -> str:
-        if not is_bucket_name(bucket):
+        if not is_new_bucket_name(bucket):
             raise _broken(f"it has {len(bucket)} characters")
         others = [other for field in _BUCKETS if field != info.field_name and (other := info.data.get(field))]
         if bucket in others:
@@ -422,7 +407,7 @@ class Settings(_Model):
     @field_validator("alert_email")
     @classmethod
     def _check_alert_email(cls, email: str | None) -> str | None:
-        return _require(email, ok=email is None or _E_MAIL.fullmatch(email) is not None)
+        return _require(email, ok=email is None or is_e_mail(email))
 
 
 _PROVIDER_SECRETS = frozenset({"gcp:credentials", "gcp:accessToken"})
@@ -447,7 +432,7 @@ def load_settings() -> Settings:
     own: dict[str, object] = {}
     # `pulumi new` lets the user name the project and leaves the keys of the example stacks under the name they had; what
     # is set under the project's own name wins.
-    for namespace in (ORIGINAL_PROJECT, pulumi.get_project()):
+    for namespace in (PROJECT_NAME, pulumi.get_project()):
         prefix = f"{namespace}:"
         own |= {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
     google = pulumi.Config("gcp")
@@ -461,7 +446,7 @@ def _plain_secrets(config: Mapping[str, object]) -> Iterator[str]:
     """Keys, as a user sets them, of secrets that are not encrypted: of this program and of Google's provider."""
     for whole, value in config.items():
         namespace, _, key = whole.partition(":")
-        ours = namespace in {ORIGINAL_PROJECT, pulumi.get_project()}
+        ours = namespace in {PROJECT_NAME, pulumi.get_project()}
         secret = ours and (_is_secret(key) or str(value).startswith(_OF_OAUTH_CLIENT))
         if (secret or whole in _PROVIDER_SECRETS) and not pulumi.runtime.is_config_secret(whole):
             yield key if ours else whole

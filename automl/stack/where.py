@@ -3,8 +3,7 @@
 import os
 
 from console.target import PROJECT, prefer_local_cloud
-
-_LOCAL_STACK = "local"
+from inspection.names import LOCAL_STACK
 
 
 class NowhereError(Exception):
@@ -29,4 +28,4 @@ def project(given: str | None) -> str:
 
 def to_put_into_force(stack: str) -> str:
     """What is to be done so that what was written into a stack's file counts."""
-    return f"To put it into force: {'start `make local` again' if stack == _LOCAL_STACK else '`pulumi up`'}"
+    return f"To put it into force: {'start `make local` again' if stack == LOCAL_STACK else '`pulumi up`'}"

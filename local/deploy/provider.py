@@ -70,17 +70,18 @@ class UnknownResourceError(Exception):
 
 
 # What changes nothing on one machine; each is listed when the local cloud starts.
-NOT_RUN = {
-    "gcp:projects/service:Service": "an API is enabled",
-    "gcp:monitoring/alertPolicy:AlertPolicy": "an alert is raised",
-    "gcp:monitoring/notificationChannel:NotificationChannel": "an alert is sent",
-    "gcp:monitoring/dashboard:Dashboard": "figures are shown",
-    "gcp:logging/metric:Metric": "log lines are counted",
-    "gcp:logging/projectBucketConfig:ProjectBucketConfig": "logs are kept",
-    "gcp:logging/projectSink:ProjectSink": "logs are sorted",
-    "gcp:billing/budget:Budget": "the bill is watched",
-    "time:index/sleep:Sleep": "the cloud needs a moment",
+IGNORED = {
+    "gcp:logging/metric:Metric": ("log metric", "log metrics"),
+    "gcp:logging/projectBucketConfig:ProjectBucketConfig": ("log bucket", "log buckets"),
+    "gcp:logging/projectSink:ProjectSink": ("log sink", "log sinks"),
+    "gcp:monitoring/alertPolicy:AlertPolicy": ("alert policy", "alert policies"),
+    "gcp:monitoring/notificationChannel:NotificationChannel": ("notification channel", "notification channels"),
+    "gcp:monitoring/dashboard:Dashboard": ("dashboard", "dashboards"),
+    "gcp:billing/budget:Budget": ("budget", "budgets"),
+    "gcp:projects/service:Service": ("API enablement", "API enablements"),
+    "time:index/sleep:Sleep": ("wait", "waits"),
 }
+"""Resource types that change nothing on one machine, with their names for the user (one, several)."""
 
 # Of a bucket's arguments, those that count here; `forceDestroy` is for its end, which here is the cloud's.
 _BUCKET_INPUTS = {
@@ -135,8 +136,8 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._dead_letters: dict[str, dict[str, Any]] = {}
         self._applying = threading.Lock()
         self._builds: list[_Build] = []
-        self.not_run: dict[str, int] = {}
-        """What was declared and changes nothing here: reason and how often."""
+        self.ignored: dict[str, int] = {}
+        """How many resources of each type of :data:`IGNORED` the program declared."""
         self.addresses: dict[str, str] = {}
         """App Engine's address of a service, as the program makes it, and the one that it has here."""
         self._makers: dict[str, Callable[[Inputs], tuple[str, Outputs]]] = {
@@ -199,9 +200,9 @@ class LocalProvider(pulumi.runtime.Mocks):
             return resource_id, {**args.inputs, **outputs}
         if args.typ in _BINDINGS:
             return self._bind(args)
-        if args.typ in NOT_RUN:
+        if args.typ in IGNORED:
             with self._lock:
-                self.not_run[args.typ] = self.not_run.get(args.typ, 0) + 1
+                self.ignored[args.typ] = self.ignored.get(args.typ, 0) + 1
             return args.name, {"name": args.name, **args.inputs}
         message = (
             f"the program declares {args.name!r} of type {args.typ!r}, which the local cloud does not know: "

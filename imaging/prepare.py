@@ -1,4 +1,8 @@
-"""A camera's file made into the JPEG that the models take."""
+"""The one way from a camera's file to the JPEG that the models take and that a person is shown.
+
+The line, the evaluation, the local trainer and the report all call it: scores that were measured on other pixels than the
+line sends say nothing about the line.
+"""
 
 import gzip
 import io
@@ -10,9 +14,7 @@ from contextlib import suppress
 from PIL import Image, ImageCms
 
 from imaging import bounded
-from imaging.bounded import DecoderError, UnusableImageError
-
-__all__ = ["DecoderError", "UnusableImageError", "prepare", "unpack"]
+from imaging.bounded import UnusableImageError
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 """What is read, by content and not by name. Only formats with a decoder that is kept up: others are a way in."""
@@ -86,15 +88,30 @@ def _unpack(data: bytes, at_most: int) -> bytes:
 
 
 def prepare(data: bytes) -> bytes:
-    """The picture as an upright JPEG, grey or sRGB, of at most :data:`MAX_JPEG_BYTES`.
+    """Return the image as an upright JPEG, grey or sRGB, of at most :data:`MAX_JPEG_BYTES`.
 
-    Of several frames the first. A file that is all this already is returned as it came.
+    Only the first frame is used. A file that already meets these rules is returned unchanged.
 
     Raises:
-        UnusableImageError: it is no picture, damaged, too large, or takes too long to decode.
-        DecoderError: decoding failed, and not because of the file.
+        UnusableImageError: it is not an image, damaged, too large, or takes too long to decode.
+        DecoderError: decoding failed for a reason that does not lie in the file.
     """
     return bounded.run(_prepare, data)
+
+
+def thumbnail(data: bytes, side: int) -> bytes:
+    """A JPEG of at most `side` pixels in width and height: what :func:`prepare` makes of the file, made small.
+
+    Raises:
+        UnusableImageError, DecoderError: as :func:`prepare`.
+    """
+    return bounded.run(_thumbnail, data, side)
+
+
+def _thumbnail(data: bytes, side: int) -> bytes:
+    small = Image.open(io.BytesIO(_prepare(data)), formats=["JPEG"])
+    small.thumbnail((side, side))
+    return _jpeg(small)
 
 
 def _prepare(data: bytes) -> bytes:

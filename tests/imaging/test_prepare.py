@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
-from functions.predict.picture import MAX_JPEG_BYTES, MAX_PIXELS, MAX_SIDE, UnusableImageError, prepare
+from imaging.bounded import UnusableImageError
+from imaging.prepare import MAX_JPEG_BYTES, MAX_PIXELS, MAX_SIDE, prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 

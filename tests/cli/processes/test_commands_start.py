@@ -34,8 +34,8 @@ main()
         (["dataset", "--help"], 0, "Usage: inspection"),
         (["model", "--help"], 0, "Usage: inspection"),
         # Beyond the help, with all that they import.
-        (["send", "part1.jpg"], 1, "no local cloud runs here"),
-        (["redrive"], 1, "no local cloud runs here"),
+        (["send", "part1.jpg"], 1, "No local cloud is running here"),
+        (["redrive"], 1, "No local cloud is running here"),
     ],
 )
 def test_a_command_starts_where_the_modules_of_posix_are_missing(

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from functions.predict.picture import prepare, unpack
 from imaging import bounded
 from imaging.bounded import OPENING_SECONDS, SECONDS_FOR_A_MEGAPIXEL, UnusableImageError
+from imaging.prepare import prepare, unpack
 from tests.functions.slow_files import MAX_FILE_BYTES, SLOW_FILES, repeated_scans, saved, shared_strips, slow_gzip
 
 MARGIN_SECONDS = 1.0
