@@ -10,7 +10,7 @@ from local.google.pubsub.emulator import PubSubEmulator
 
 TIERS = {
     "unit": "no process of its own but Python: seconds, part of `make check`",
-    "local": "against the local cloud or its services; some need gcloud and Java",
+    "local": "starts processes or services of the local cloud; some need gcloud and Java, or npm",
     "browser": "the review page in a real browser; needs Chromium and npm",
     "engine": "Pulumi's real engine; needs `pulumi` and its plugin gcp",
 }
@@ -21,12 +21,15 @@ _TIER_OF_FOLDER = {
     "automl": "local",
     "browser": "browser",
     "cli": "unit",
+    "cli/processes": "local",
     "docs": "unit",
     "end_to_end": "local",
     "functions": "local",
     "imaging": "unit",
+    "imaging/processes": "local",
     "infra": "unit",
     "infra/engine": "engine",
+    "infra/page": "local",
     "inspection": "unit",
     "local": "local",
     "proof": "local",
@@ -50,6 +53,14 @@ def tier_of(file: Path) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     for name, needs in TIERS.items():
         config.addinivalue_line("markers", f"{name}: {needs}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # Modules of other tiers are not even imported, which takes longer than many a test.
+    wanted = config.getoption("markexpr")
+    if wanted not in TIERS or not collection_path.match("test_*.py"):
+        return None
+    return tier_of(collection_path.relative_to(Path(__file__).parent)) != wanted or None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m

@@ -18,7 +18,7 @@ from imaging import bounded
 from imaging.bounded import LARGE_PIXELS, OPENING_SECONDS, DecoderError, UnusableImageError, run
 from tests.imaging import bounded_functions as functions
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MARGIN_SECONDS = 1.0
 """The start of Python, and the clock of the system."""
 
