@@ -1,4 +1,4 @@
-# Every target sets up what it needs. Needs Python 3.11 or later, Node 20 or later, Java 11 or later and make.
+# Every target sets up what it needs. Needs Python 3.11 or later, Node 20 or later and make.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 UV := $(or $(shell command -v uv),.tools/bin/uv)
