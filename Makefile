@@ -1,4 +1,4 @@
-# Every target sets up what it needs. Needs Python 3.11 or later, Node 20 or later, Java 11 or later and make.
+# Every target sets up what it needs. Needs Python 3.11 or later, Node 20 or later and make.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 UV := $(or $(shell command -v uv),.tools/bin/uv)
@@ -30,7 +30,7 @@ browser:
 test: setup browser lint  ## run every test
 	@$(RUN)pytest -n 2 --dist loadgroup
 
-check: lint  ## style, types and unit tests, in about a minute; needs no Java and no browser
+check: lint  ## style, types and unit tests, in about a minute; needs no browser
 	@$(RUN)pytest -q -n 2 --dist loadgroup -m unit
 
 T ?= tests

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +42,10 @@ from local.google.models.vertex_prediction import prediction_routes
 from local.google.models.vertex_service import model_routes
 from local.google.models.workshop import Workshop
 from local.google.permissions import PUBLISH, Binding, PermissionGate, Permissions, UnknownGrantError
-from local.google.pubsub.emulator import PubSubEmulator, PubSubProxy
+from local.google.pubsub.bucket_writer import AgentsBuckets
+from local.google.pubsub.rest import pubsub_routes
+from local.google.pubsub.rpc import PubSubHandler
+from local.google.pubsub.service import PubSub
 from local.google.rpc import RunningGrpcServer
 from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
@@ -58,7 +60,6 @@ SAMPLE_MODEL = "ICN1234567890"
 
 LOCK_SUFFIX = ".lock"
 """Of the file beside a cloud's home that a running one holds locked."""
-PUBLISH_SECONDS = 10
 
 
 class LocalCloud:
@@ -133,7 +134,7 @@ class LocalCloud:
                     existing=self._provider.existing,
                 ).outputs
             finally:
-                without = self._provider.apply_dead_letters()
+                without = self._provider.without_dead_letters()
         self.outputs = {**outputs, **_local_addresses(outputs, self._provider.addresses)}
         if without:
             say(f"Dead letters are not kept, because Pub/Sub's service agent lacks a role: {', '.join(without)}")
@@ -149,25 +150,17 @@ class LocalCloud:
         self.project = stack.text("gcp:project")
         model_name = _model_name(stack)
         self.permissions = Permissions(self.project, grants_take_seconds=self._grants_take_seconds)
-        say("Google's Pub/Sub emulator")
-        emulator = PubSubEmulator(self._home)
-        self._running.callback(emulator.stop)
-        self.pubsub_address = emulator.address
-        with ThreadPoolExecutor(1) as pool:
-            training = pool.submit(_model, say)
-            emulator.wait()
-            models = ModelRegistry()
-            sample = parse_model_id(SAMPLE_MODEL, project=self.project).name
-            models.register(RegisteredModel(name=sample, model=training.result(), display_name="castings"))
+        models = ModelRegistry()
+        sample = parse_model_id(SAMPLE_MODEL, project=self.project).name
+        models.register(RegisteredModel(name=sample, model=_model(say), display_name="castings"))
 
-        channel = grpc.insecure_channel(emulator.address)
+        say("Cloud Storage, Pub/Sub and the models")
+        front = self._serve(models)
+        channel = grpc.insecure_channel(self.pubsub_address)
         self._running.callback(channel.close)
         publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         self._running.callback(publisher.stop)
         subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-
-        say("Cloud Storage and the models")
-        front = self._front = self._serve(models, publisher)
         found = models.find(model_name)
         if found is None or not found.deployed:
             say(
@@ -177,7 +170,7 @@ class LocalCloud:
         runner = ArchiveRunner(
             home=self._home,
             environments=CACHE / "packages",
-            surroundings=lambda identity: self._surroundings(identity, channel, models),
+            surroundings=lambda identity: self._surroundings(identity, models),
             say=say,
         )
         self._running.callback(runner.stop)
@@ -199,13 +192,11 @@ class LocalCloud:
         """Let the block run while these are not granted."""
         for binding in bindings:
             self.permissions.revoke(binding)
-        self._provider.apply_dead_letters()
         try:
             yield
         finally:
             for binding in bindings:
                 self.permissions.grant(binding)
-            self._provider.apply_dead_letters()
 
     def build_again(self) -> None:
         """Ask for all that a new build of what runs would need.
@@ -215,12 +206,12 @@ class LocalCloud:
         """
         self._provider.build_again()
 
-    def storage_client(self) -> storage.Client:
-        """A client with the identity of the engineer at the machine."""
+    def storage_client(self, identity: str | None = None) -> storage.Client:
+        """A client that speaks as a service account, or as the engineer at the machine."""
         return storage.Client(
             project=self.project,
             credentials=AnonymousCredentials(),
-            client_options=ClientOptions(api_endpoint=self.storage_url),
+            client_options=ClientOptions(api_endpoint=self.storage_url + identity_path(identity)),
         )
 
     @property
@@ -334,17 +325,25 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         unfinished.write_text(json.dumps(state))
         unfinished.replace(self._home / STATE_FILE)
 
-    def _serve(self, models: ModelRegistry, publisher: pubsub_v1.PublisherClient) -> Front:
+    def _serve(self, models: ModelRegistry) -> Front:
         def publish(topic: str, data: bytes, attributes: dict[str, str]) -> None:
             call = Call(identity=STORAGE_AGENT, method=PUBLISH, resource=topic)
             self._gate.enter(call)
-            publisher.publish(topic, data, **attributes).result(PUBLISH_SECONDS)
+            pubsub.publish(topic, data, attributes)
             self._gate.leave(call)
 
         store = ObjectStore(self._home / "storage")
         self._running.callback(store.close)
         self._gate = PermissionGate(self.permissions, self._gate, exists=store.exists)
         front = Front(self._gate, self.permissions, pubsub_agent=PUBSUB_AGENT)
+        pubsub = self.pubsub = PubSub(
+            self._home / "pubsub",
+            permissions=self.permissions,
+            agent=PUBSUB_AGENT,
+            send=front.push,
+            buckets=AgentsBuckets(lambda: self.storage_client(PUBSUB_AGENT)),
+        )
+        self._running.callback(pubsub.close)
         buckets = storage_app(
             store,
             gate=self._gate,
@@ -356,26 +355,28 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         self._running.callback(workshop.stop)
         models_routes = [*prediction_routes(models, gate=self._gate), *model_routes(workshop, gate=self._gate)]
         logs_routes = log_routes(lambda: self._home.glob("*.log"), gate=self._gate)
-        app = Starlette(routes=[*models_routes, *logs_routes, *front.routes(), Mount("/", buckets)])
+        routes = [*models_routes, *logs_routes, *pubsub_routes(pubsub, gate=self._gate), *front.routes()]
+        app = Starlette(routes=[*routes, Mount("/", buckets)])
         server = serve(IdentityMiddleware(app))
         self._running.callback(server.stop)
         self.storage_url = front.url = server.url
         engineer = RunningGrpcServer(
             [
+                PubSubHandler(None, pubsub, self._gate),
                 *model_services(workshop, gate=self._gate, identity=None),
                 prediction_service(models, gate=self._gate, identity=None),
             ]
         )
         self._running.callback(engineer.stop)
-        self.automl_address = engineer.address
+        self.automl_address = self.pubsub_address = engineer.address
         return front
 
-    def _surroundings(self, identity: str, emulator: grpc.Channel, models: ModelRegistry) -> dict[str, str]:
+    def _surroundings(self, identity: str, models: ModelRegistry) -> dict[str, str]:
         """The addresses of the cloud for the clients of a deployed program; each identity has its own."""
         self._signers.add(identity)
         door = RunningGrpcServer(
             [
-                PubSubProxy(identity, emulator, self._gate),
+                PubSubHandler(identity, self.pubsub, self._gate),
                 prediction_service(models, gate=self._gate, identity=identity),
             ]
         )

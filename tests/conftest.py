@@ -1,16 +1,18 @@
 """Fixtures for all tests, and the tier that each test belongs to."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from local.google.pubsub.emulator import PubSubEmulator
+from local.google.gate import RequestLog
+from local.google.pubsub.rpc import PubSubHandler
+from local.google.pubsub.service import PubSub
+from local.google.rpc import RunningGrpcServer
 
 TIERS = {
     "unit": "no process of its own but Python: seconds, part of `make check`",
-    "local": "starts processes or services of the local cloud; some need gcloud and Java, or npm",
+    "local": "starts processes or services of the local cloud; some need npm",
     "browser": "the review page in a real browser; needs Chromium and npm",
     "engine": "Pulumi's real engine; needs `pulumi` and its plugin gcp",
 }
@@ -70,14 +72,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`host:port` of Google's Pub/Sub emulator."""
-    for command in ("gcloud", "java"):
-        if shutil.which(command) is None:
-            pytest.skip(f"{command} is not on PATH; Google's Pub/Sub emulator needs it")
-    emulator = PubSubEmulator(Path(tmp_path_factory.mktemp("pubsub")))
-    try:
-        emulator.wait()
-        yield emulator.address
-    finally:
-        emulator.stop()
+def pubsub_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`host:port` of the local cloud's Pub/Sub, for whoever may do everything."""
+    with (
+        PubSub(tmp_path_factory.mktemp("pubsub")) as pubsub,
+        RunningGrpcServer([PubSubHandler(None, pubsub, RequestLog())]) as server,
+    ):
+        yield server.address

@@ -10,15 +10,15 @@ import threading
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pulumi
 from google.cloud import pubsub_v1, storage
+from google.pubsub_v1.types import Subscription
 
 from local.google.front import Front
 from local.google.gate import ApiError
 from local.google.http import HOST
-from local.google.identity import as_identity
 from local.google.permissions import CONSUME, PUBLISH, READ, Binding, Need, Permissions, object_name
 
 PROJECT_NUMBER = "123456789012"
@@ -133,8 +133,8 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._created: dict[tuple[str, str], tuple[str, tuple[str, Outputs]]] = {}
         """By type and name, what was declared and what came of it."""
         self._lock = threading.Lock()
-        self._dead_letters: dict[str, dict[str, Any]] = {}
-        self._applying = threading.Lock()
+        self._dead_letters: dict[str, str] = {}
+        """The dead-letter topic of each subscription that has one."""
         self._builds: list[_Build] = []
         self.ignored: dict[str, int] = {}
         """How many resources of each type of :data:`IGNORED` the program declared."""
@@ -288,46 +288,28 @@ class LocalProvider(pulumi.runtime.Mocks):
 
     def _subscription(self, inputs: Inputs) -> tuple[str, Outputs]:
         path = f"projects/{self._project}/subscriptions/{inputs['name']}"
-        request: dict[str, Any] = {"name": path, "topic": self._topic_path(inputs["topic"])}
-        if "ackDeadlineSeconds" in inputs:
-            request["ack_deadline_seconds"] = int(inputs["ackDeadlineSeconds"])
-        if push := inputs.get("pushConfig"):
-            account: str | None = (push.get("oidcToken") or {}).get("serviceAccountEmail")
-            request["push_config"] = {"push_endpoint": as_identity(push["pushEndpoint"], account)}
-        # The retry policy is deliberately left out: under one, Google's emulator (version 528) forgets messages. Three that
-        # fail at once are pushed three times each and never again; without, it pushes about every second.
-        if dead := inputs.get("deadLetterPolicy"):
-            # Its grants come later: :meth:`apply_dead_letters`.
-            self._dead_letters[path] = {
-                "dead_letter_topic": self._topic_path(dead["deadLetterTopic"]),
-                "max_delivery_attempts": int(dead["maxDeliveryAttempts"]),
-            }
-        self._subscriber.create_subscription(request=request)
+        # Of the API, but for the words: what it does not support, it refuses by name.
+        declared = {key: value for key, value in inputs.items() if key not in {"name", "topic"} and value is not None}
+        if (expiry := declared.get("expirationPolicy")) is not None and not expiry.get("ttl"):
+            declared["expirationPolicy"] = {}
+        if dead := declared.get("deadLetterPolicy"):
+            topic = self._topic_path(dead["deadLetterTopic"])
+            declared["deadLetterPolicy"] = {**dead, "deadLetterTopic": topic}
+            self._dead_letters[path] = topic
+        request = {"name": path, "topic": self._topic_path(inputs["topic"]), **declared}
+        subscription = cast("Subscription", Subscription.from_json(json.dumps(request)))
+        self._subscriber.create_subscription(request=subscription)
         return path, {}
 
-    def apply_dead_letters(self) -> list[str]:
-        """Let each subscription keep dead letters if Pub/Sub's agent has the two permissions for it now.
-
-        Without them Google goes on delivering and never forwards, which is what the emulator does with a subscription
-        that has no policy. Returns the paths of the subscriptions that keep none.
-        """
-        member, without = f"serviceAccount:{PUBSUB_AGENT}", list[str]()
-        # One after the other, or an older answer could come last.
-        with self._applying:
-            for path, policy in self._dead_letters.items():
-                needs = (
-                    Need(permission=PUBLISH, resource=policy["dead_letter_topic"]),
-                    Need(permission=CONSUME, resource=path),
-                )
-                subscription: dict[str, Any] = {"name": path}
-                if all(self._permissions.allows(member, need) for need in needs):
-                    subscription["dead_letter_policy"] = policy
-                else:
-                    without.append(path)
-                self._subscriber.update_subscription(
-                    request={"subscription": subscription, "update_mask": {"paths": ["dead_letter_policy"]}}
-                )
-        return without
+    def without_dead_letters(self) -> list[str]:
+        """The paths of the subscriptions that forward none, as Pub/Sub's agent lacks one of its two permissions."""
+        member = f"serviceAccount:{PUBSUB_AGENT}"
+        return [
+            path
+            for path, topic in self._dead_letters.items()
+            if not self._permissions.allows(member, Need(permission=PUBLISH, resource=topic))
+            or not self._permissions.allows(member, Need(permission=CONSUME, resource=path))
+        ]
 
     def _topic_path(self, topic: str) -> str:
         return topic if topic.startswith("projects/") else f"projects/{self._project}/topics/{topic}"

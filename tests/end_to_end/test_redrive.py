@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-import grpc
 import pytest
 from google.api_core.exceptions import DeadlineExceeded
 from google.cloud import storage
@@ -30,7 +29,7 @@ from local.google.gate import ApiError, Call, Gate, RequestLog
 from local.google.http import serve
 from local.google.logs import log_routes
 from local.google.permissions import PUBLISH, Binding
-from local.google.pubsub.emulator import PubSubProxy
+from local.google.pubsub.rpc import PubSubHandler
 from local.google.rpc import RunningGrpcServer
 
 pytestmark = pytest.mark.xdist_group("redrive")
@@ -389,10 +388,7 @@ class Silent(RequestLog):
 @contextmanager
 def door_to(cloud: LocalCloud, gate: Gate) -> Generator[str]:
     """The address of a Pub/Sub whose calls go through a gate."""
-    with (
-        grpc.insecure_channel(cloud.pubsub_address) as emulator,
-        RunningGrpcServer([PubSubProxy("engineer", emulator, gate)]) as door,
-    ):
+    with RunningGrpcServer([PubSubHandler("engineer", cloud.pubsub, gate)]) as door:
         yield door.address
 
 
