@@ -1,4 +1,4 @@
-import { unsent } from "./Room";
+import { unsent } from "./Viewer";
 import type { State } from "./review";
 
 /** What the reviewer should know without being kept from the next picture. */
