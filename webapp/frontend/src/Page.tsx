@@ -4,8 +4,8 @@ import { Help } from "./Help";
 import { type Command, commandFor } from "./keys";
 import { Messages } from "./Messages";
 import { Panel, Status } from "./Panel";
-import { Viewer } from "./Viewer";
 import * as review from "./review";
+import { Viewer } from "./Viewer";
 import { bounded, PLAIN, panned, parsed, type View, zoomed } from "./view";
 import type { Work } from "./work";
 

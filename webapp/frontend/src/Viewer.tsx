@@ -23,7 +23,18 @@ interface Props {
 }
 
 /** The viewer, which the picture fills: wheel, drag and pinch move the view. */
-export function Viewer({ state, view, setView, onReady, onBroken, onPainted, onSlow, onRetry, onSkip, onHurry }: Props) {
+export function Viewer({
+  state,
+  view,
+  setView,
+  onReady,
+  onBroken,
+  onPainted,
+  onSlow,
+  onRetry,
+  onSkip,
+  onHurry,
+}: Props) {
   const viewer = useRef<HTMLElement>(null);
   const pointers = useRef(new Map<number, { x: number; y: number }>());
   const held = shown(state);
