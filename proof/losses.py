@@ -33,3 +33,7 @@ def main() -> None:
         f"{len(failed)} pictures lost, doubled, changed or stuck",
         holds=not failed,
     )
+
+
+if __name__ == "__main__":
+    main()

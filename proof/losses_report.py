@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from local.google.faults import Kind, When
-from proof.losses import main
 from proof.losses_matrix import BY_ITSELF, KEPT, Cell
 from proof.losses_pipeline import PIPELINE
 from proof.losses_review import REVIEWING
@@ -86,7 +85,3 @@ def describe(cell: Cell) -> str:
         f"{step.scenario.name}: request {step.number} ({step.method}) fails {cell.when} its effect, {cell.kind}, {often}: "
         f"{cell.outcome}; {'; '.join(cell.problems) or 'nothing is wrong'}"
     )
-
-
-if __name__ == "__main__":
-    main()
