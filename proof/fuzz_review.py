@@ -18,8 +18,10 @@ from unittest.mock import patch
 import httpx2
 
 from inspection import layout
+from inspection.environment import STORAGE_EMULATOR
 from local.google.storage.store import ObjectStore
 from proof.fuzz_mutations import Fuzzed, as_json, mutated, mutated_bytes
+from tests.support.gate import ScriptedGate
 from tests.webapp.review_line import (
     ANNA,
     BERT,
@@ -27,7 +29,6 @@ from tests.webapp.review_line import (
     SITE,
     IapKey,
     Line,
-    WatchedGate,
     let_counting_end,
     new_line,
     storage_server,
@@ -332,7 +333,7 @@ def _line() -> Generator[tuple[Line, list[logging.LogRecord]]]:
             if record.exc_info:
                 unexpected.append(record)
 
-    gate, iap = WatchedGate(), IapKey()
+    gate, iap = ScriptedGate(once=True), IapKey()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         page = folder / "dist"
@@ -340,7 +341,7 @@ def _line() -> Generator[tuple[Line, list[logging.LogRecord]]]:
         (page / "index.html").write_text("<!doctype html><title>Review</title>")
         store = stack.enter_context(ObjectStore(folder / "storage"))
         address = stack.enter_context(storage_server(store, gate))
-        stack.enter_context(patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": address}))
+        stack.enter_context(patch.dict(os.environ, {STORAGE_EMULATOR: address}))
         for name in logging.root.manager.loggerDict:
             if name.partition(".")[0] == "review":
                 stack.enter_context(patch.object(logging.getLogger(name), "handlers", [Watching()]))

@@ -15,6 +15,7 @@ from google.cloud import storage
 from google.cloud.automl_v1.types import AnnotationPayload, ClassificationAnnotation, PredictRequest, PredictResponse
 from google.pubsub_v1.types import PublishRequest, PublishResponse
 
+from inspection.environment import AUTOML_EMULATOR, PUBSUB_EMULATOR, STORAGE_EMULATOR
 from inspection.logs import structured_logger
 from local.google.http import serve
 from local.google.rpc import RunningGrpcServer, unary_method
@@ -77,9 +78,9 @@ def surroundings() -> Generator[Stage]:
         door = stack.enter_context(RunningGrpcServer([_publisher(published), _model()]))
         environment = stack.enter_context(pytest.MonkeyPatch.context())
         for key, value in {
-            "STORAGE_EMULATOR_HOST": server.url,
-            "PUBSUB_EMULATOR_HOST": door.address,
-            "AUTOML_EMULATOR_HOST": door.address,
+            STORAGE_EMULATOR: server.url,
+            PUBSUB_EMULATOR: door.address,
+            AUTOML_EMULATOR: door.address,
         }.items():
             environment.setenv(key, value)
         client = storage.Client(

@@ -22,6 +22,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from rich.table import Table
 
+from inspection.environment import STORAGE_EMULATOR
 from inspection.push import REPEATED
 from local.cloud import CACHE, LocalCloud
 from local.demo.samples import samples
@@ -108,7 +109,7 @@ def _model(cloud: LocalCloud) -> str:
 
 def _identity(program: Program) -> str:
     """The account that a program runs as."""
-    return unquote(program.env["STORAGE_EMULATOR_HOST"].rpartition("/as/")[2])
+    return unquote(program.env[STORAGE_EMULATOR].rpartition("/as/")[2])
 
 
 def run(

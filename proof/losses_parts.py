@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import functions_framework
 import httpx2
 from flask import Flask
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -24,6 +23,7 @@ from starlette.types import ASGIApp
 
 from inspection.environment import ReviewEnvironment, SignInMode
 from proof.losses_images import ANNA, BERT, LABELS, PREDICTION, REVIEW, ROOT, SITE
+from tests.support.functions import start_function
 from webapp import picture_store, reviewing, waiting
 from webapp.guard import PAGE_HEADER
 from webapp.images import ImageLinks
@@ -91,8 +91,8 @@ def app_tries_again() -> Generator[None]:
 
 def start(target: str, environment: Mapping[str, str], *, folder: Path = ROOT) -> Flask:
     """A function as its server starts it; its clients are made at once, while the environment is its own."""
-    with patch.dict(os.environ, {**environment, "FUNCTION_TARGET": "", "FUNCTION_SIGNATURE_TYPE": ""}):
-        app = functions_framework.create_app(target, str(folder / "functions" / target / "main.py"))
+    with patch.dict(os.environ, environment):
+        app = start_function(target, folder=folder)
         main = sys.modules["main"]
         if target == "predict":
             for module in ("classifiers.automl", "classifiers.vertex"):
@@ -100,7 +100,6 @@ def start(target: str, environment: Mapping[str, str], *, folder: Path = ROOT) -
             main._clients()
         else:
             main._mover()
-    assert isinstance(app, Flask)
     return app
 
 

@@ -29,6 +29,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from inspection import layout
+from inspection.environment import AUTOML_EMULATOR, PUBSUB_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
 from inspection.logs import structured_logger
 from local.google.faults import FaultyGate, Kind, NoFaults, Once
 from local.google.gate import Call
@@ -153,15 +154,15 @@ class Line:
             )
             stack.callback(door.stop)
             here = {
-                "STORAGE_EMULATOR_HOST": self.url + identity_path(identity),
-                "AIPLATFORM_EMULATOR_HOST": self.url + identity_path(identity),
-                "PUBSUB_EMULATOR_HOST": door.address,
-                "AUTOML_EMULATOR_HOST": door.address,
+                STORAGE_EMULATOR: self.url + identity_path(identity),
+                VERTEX_EMULATOR: self.url + identity_path(identity),
+                PUBSUB_EMULATOR: door.address,
+                AUTOML_EMULATOR: door.address,
             }
             self.environments[identity] = target, here | own
             self._apps[identity] = start(target, here | own, folder=functions)
             self._once.append(sys.modules["main" if target == "predict" else "mover"]._ONCE)
-        self._review_environment = {"STORAGE_EMULATOR_HOST": self.url + identity_path(REVIEW)}
+        self._review_environment = {STORAGE_EMULATOR: self.url + identity_path(REVIEW)}
         with patch.dict(os.environ, self._review_environment):
             app = new_review_app(lambda: self.now, lambda: self._minutes * 60)
         self._review = TestClient(app, base_url=SITE, raise_server_exceptions=False)

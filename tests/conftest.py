@@ -24,6 +24,7 @@ _TIER_OF_FOLDER = {
     "browser": "browser",
     "cli": "unit",
     "cli/processes": "local",
+    "console": "unit",
     "docs": "unit",
     "end_to_end": "local",
     "functions": "local",

@@ -1,7 +1,6 @@
 """A local Cloud Storage that the commands find by themselves, and the commands."""
 
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -10,42 +9,11 @@ from typer.testing import CliRunner
 
 from automl.commands import dataset_app, model_app
 from console.transfer import storage_client
-from local.google.http import serve
-from local.google.storage.server import storage_app
-from local.google.storage.store import ObjectStore
-from tests.automl.factory import Cloud, Gate, Run, draw
+from tests.automl.factory import Run, draw
 from tests.automl.model_cloud import ModelCloud, running_models
+from tests.support.storage import bucket_numbers, cloud, storage_server
 
-
-@pytest.fixture(scope="session")
-def storage_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Gate]]:
-    gate = Gate()
-    with ObjectStore(tmp_path_factory.mktemp("objects")) as store, serve(storage_app(store, gate=gate)) as server:
-        yield server.url, gate
-
-
-@pytest.fixture(scope="session")
-def bucket_numbers() -> Iterator[int]:
-    return count()
-
-
-@pytest.fixture
-def cloud(
-    storage_server: tuple[str, Gate], bucket_numbers: Iterator[int], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Cloud]:
-    """The commands' own client goes to the local server."""
-    url, gate = storage_server
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-    storage_client.cache_clear()
-    gate.clear()
-    gate.refuse = None
-    cloud = Cloud(storage_client(), gate, bucket_numbers)
-    yield cloud
-    for bucket in cloud.client.list_buckets():
-        for blob in cloud.client.list_blobs(bucket):
-            blob.delete()
-        bucket.delete()
-    storage_client.cache_clear()
+__all__ = ["bucket_numbers", "cloud", "storage_server"]
 
 
 @pytest.fixture

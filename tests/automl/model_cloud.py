@@ -14,6 +14,7 @@ from starlette.routing import Mount
 
 from automl.dataset.import_file import Format, Row, write
 from automl.dataset.split import Set
+from inspection.environment import AUTOML_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
 from local.google.gate import RequestLog
 from local.google.http import serve
 from local.google.models.automl_prediction import prediction_service
@@ -46,9 +47,9 @@ class ModelCloud:
     def environment(self) -> dict[str, str]:
         """What points every client to it."""
         return {
-            "STORAGE_EMULATOR_HOST": self.url,
-            "AUTOML_EMULATOR_HOST": self.automl,
-            "AIPLATFORM_EMULATOR_HOST": self.url,
+            STORAGE_EMULATOR: self.url,
+            AUTOML_EMULATOR: self.automl,
+            VERTEX_EMULATOR: self.url,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
         }
 

@@ -7,6 +7,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from automl.evaluation.asking import picture_bytes
+from inspection.environment import STORAGE_EMULATOR
 from tests.functions.stage import ANSWER_OF_2048, answering
 
 
@@ -22,7 +23,7 @@ def test_a_download_that_fails_on_its_way_is_an_error_that_the_commands_know(
     monkeypatch: pytest.MonkeyPatch, answer: bytes
 ):
     with answering(answer, stalls=False) as address:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        monkeypatch.setenv(STORAGE_EMULATOR, address)
         client = storage.Client(project="factory", credentials=AnonymousCredentials())
         # The client's own two minutes of further tries would end alike.
         monkeypatch.setattr(

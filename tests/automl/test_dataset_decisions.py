@@ -8,7 +8,8 @@ import pytest
 from google.cloud import storage
 
 from inspection.layout import decided_name, source_uri
-from tests.automl.factory import Cloud, Run, put
+from tests.automl.factory import Run, put
+from tests.support.storage import Cloud
 
 
 def lines(file: Path) -> list[list[str]]:

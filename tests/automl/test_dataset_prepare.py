@@ -9,7 +9,8 @@ import pytest
 from automl.dataset.catalogue import Catalogue, Findings, Picture, Report
 from automl.dataset.sources import Folders
 from automl.dataset.split import Set, Shares
-from tests.automl.factory import Cloud, Run, draw, put
+from tests.automl.factory import Run, draw, put
+from tests.support.storage import Cloud
 
 GOLDEN = Path(__file__).parent / "golden"
 CASTING_LABELS = ("--label", "Defect=def_front", "--label", "Ok=ok_front")
@@ -64,7 +65,7 @@ def test_mods_and_rockers_from_a_bucket(cloud: Cloud, run: Run, tmp_path: Path):
     result = run(*words)
     assert result.exit_code == 0, result.stderr
     assert out.read_text() == golden("vehicles.csv")
-    assert cloud.gate.uploads() == 21  # the test's own: nothing is uploaded again
+    assert cloud.uploads() == 21  # the test's own: nothing is uploaded again
 
     result = run(*words, "--format", "vertex-jsonl")
     assert result.exit_code == 0, result.stderr
@@ -107,7 +108,7 @@ def test_added_pictures_move_no_other_and_are_all_that_is_sent(cloud: Cloud, run
     assert before < {tuple(line) for line in lines(out)}
     assert len(lines(out)) == 50
     # The ten new ones, and those that were under way when it learned that the first is there.
-    assert cloud.gate.uploads() <= 10 + 8
+    assert cloud.uploads() <= 10 + 8
 
 
 def test_a_picture_with_a_corrected_label_keeps_its_set(cloud: Cloud, run: Run, tmp_path: Path):

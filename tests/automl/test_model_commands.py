@@ -13,6 +13,7 @@ from PIL import Image
 from automl.dataset.import_file import Format
 from automl.evaluation.metrics import Evaluation, worst_mistakes
 from console.transfer import storage_client
+from inspection.environment import AUTOML_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
 from inspection.model_id import Backend, parse_model_id
 from tests.automl.factory import Run
 from tests.automl.model_cloud import PROJECT, ModelCloud, painted, put_import_file, put_pictures
@@ -377,9 +378,9 @@ def test_without_a_project_and_without_a_local_cloud_it_is_said_what_to_do(
 ):
     for variable in (
         "GOOGLE_CLOUD_PROJECT",
-        "STORAGE_EMULATOR_HOST",
-        "AUTOML_EMULATOR_HOST",
-        "AIPLATFORM_EMULATOR_HOST",
+        STORAGE_EMULATOR,
+        AUTOML_EMULATOR,
+        VERTEX_EMULATOR,
     ):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)

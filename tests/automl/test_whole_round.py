@@ -20,6 +20,7 @@ from rich.console import Console
 from automl.evaluation.metrics import Evaluation, worst_mistakes
 from console.transfer import storage_client
 from inspection import layout
+from inspection.environment import AUTOML_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
 from inspection.routing import as_score
 from local.cloud import LocalCloud
 from local.demo.run import wait_for_landing
@@ -93,9 +94,9 @@ def running_line(folder: Path, config: Mapping[str, object], patch: pytest.Monke
     patch.chdir(ROOT)
     with LocalCloud(folder / "cloud", config=config, trained=folder / "trained") as cloud:
         cloud.start(print)
-        patch.setenv("STORAGE_EMULATOR_HOST", cloud.storage_url)
-        patch.setenv("AUTOML_EMULATOR_HOST", cloud.automl_address)
-        patch.setenv("AIPLATFORM_EMULATOR_HOST", cloud.storage_url)
+        patch.setenv(STORAGE_EMULATOR, cloud.storage_url)
+        patch.setenv(AUTOML_EMULATOR, cloud.automl_address)
+        patch.setenv(VERTEX_EMULATOR, cloud.storage_url)
         patch.setenv("GOOGLE_CLOUD_PROJECT", cloud.project)
         storage_client.cache_clear()
         patch.chdir(folder)

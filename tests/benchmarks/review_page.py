@@ -15,10 +15,12 @@ from playwright.sync_api import Page, expect, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
+from inspection.environment import STORAGE_EMULATOR
 from local.demo.samples import samples
 from local.google.storage.store import ObjectStore
 from tests.browser.review_desk import Desk, build_page, metadata, new_desk, open_browser
-from tests.webapp.review_line import WatchedGate, storage_server
+from tests.support.gate import ScriptedGate
+from tests.webapp.review_line import storage_server
 
 WAITING = 10_000
 DIFFERENT_PICTURES = 100
@@ -53,8 +55,8 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         ObjectStore(Path(folder, "storage")) as store,
-        storage_server(store, WatchedGate()) as storage,
-        patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": storage}),
+        storage_server(store, ScriptedGate(once=True)) as storage,
+        patch.dict(os.environ, {STORAGE_EMULATOR: storage}),
         new_desk(storage, "prediction", build_page(Path(folder, "page"))) as desk,
         sync_playwright() as playwright,
     ):

@@ -18,8 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from inspection import layout
+from inspection.environment import STORAGE_EMULATOR
 from local.google.storage.store import ObjectStore
-from tests.webapp.review_line import JPEG, IapKey, Line, Page, WatchedGate, let_counting_end, new_line, storage_server
+from tests.support.gate import ScriptedGate
+from tests.webapp.review_line import JPEG, IapKey, Line, Page, let_counting_end, new_line, storage_server
 from webapp import picture
 
 SMALL, LARGE = 1_000, 100_000
@@ -48,9 +50,9 @@ class PageCost:
 
 @contextmanager
 def _lines(folder: Path) -> Generator[dict[int, Line]]:
-    gate, iap = WatchedGate(), IapKey()
+    gate, iap = ScriptedGate(once=True), IapKey()
     with ObjectStore(folder) as store, storage_server(store, gate) as address:
-        with patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": address}):
+        with patch.dict(os.environ, {STORAGE_EMULATOR: address}):
             lines = {backlog: new_line(address, gate, iap, f"backlog-{backlog}", folder) for backlog in (SMALL, LARGE)}
         for backlog, line in lines.items():
             with console.status(f"Laying out {backlog:,} pictures"):

@@ -9,9 +9,11 @@ from unittest.mock import patch
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from inspection.environment import STORAGE_EMULATOR
 from local.google.storage.store import ObjectStore
 from tests.browser.review_desk import Desk, MissingError, build_page, new_desk, open_browser
-from tests.webapp.review_line import WatchedGate, storage_server
+from tests.support.gate import ScriptedGate
+from tests.webapp.review_line import storage_server
 
 _numbers = count(1)
 
@@ -38,14 +40,14 @@ def built_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def page_storage(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     folder = tmp_path_factory.mktemp("storage")
-    with ObjectStore(folder) as store, storage_server(store, WatchedGate()) as address:
+    with ObjectStore(folder) as store, storage_server(store, ScriptedGate(once=True)) as address:
         yield address
 
 
 @pytest.fixture
 def desk(page_storage: str, built_page: Path) -> Generator[Desk]:
     with (
-        patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": page_storage}),
+        patch.dict(os.environ, {STORAGE_EMULATOR: page_storage}),
         new_desk(page_storage, f"reviewed-{next(_numbers)}", built_page) as desk,
     ):
         yield desk

@@ -11,9 +11,11 @@ from unittest.mock import patch
 
 from playwright.sync_api import expect, sync_playwright
 
+from inspection.environment import STORAGE_EMULATOR
 from local.google.storage.store import ObjectStore
 from tests.browser.review_desk import build_page, new_desk, open_browser
-from tests.webapp.review_line import WatchedGate, storage_server
+from tests.support.gate import ScriptedGate
+from tests.webapp.review_line import storage_server
 
 
 def main(target: Path) -> None:
@@ -21,8 +23,8 @@ def main(target: Path) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         ObjectStore(Path(folder, "storage")) as store,
-        storage_server(store, WatchedGate()) as storage,
-        patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": storage}),
+        storage_server(store, ScriptedGate(once=True)) as storage,
+        patch.dict(os.environ, {STORAGE_EMULATOR: storage}),
         new_desk(storage, "line-prediction", build_page(Path(folder, "page"))) as desk,
         sync_playwright() as playwright,
     ):

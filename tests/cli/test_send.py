@@ -7,7 +7,7 @@ import re
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 
@@ -18,32 +18,24 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from console.files import files_below
 from console.transfer import storage_client
-from local.google.gate import ApiError, Call, RequestLog
+from inspection.environment import AUTOML_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
+from local.google.gate import ApiError, Call
 from local.google.http import serve
 from local.google.storage.server import storage_app
 from local.google.storage.store import ObjectStore
-
-
-class Gate(RequestLog):
-    """Lets something happen when an object is about to be written."""
-
-    before: Callable[[str], object] = staticmethod(str)
-
-    def enter(self, call: Call) -> None:
-        super().enter(call)
-        if call.method == "storage.objects.insert" and call.object:
-            self.before(call.object)
+from tests.support.gate import ScriptedGate
+from tests.support.storage import INSERT
 
 
 @pytest.fixture
-def gate() -> Gate:
-    return Gate()
+def gate() -> ScriptedGate:
+    return ScriptedGate()
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Bucket]:
+def bucket(tmp_path: Path, gate: ScriptedGate, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.Bucket]:
     with ObjectStore(tmp_path / "objects") as store, serve(storage_app(store, gate=gate)) as server:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        monkeypatch.setenv(STORAGE_EMULATOR, server.url)
         storage_client.cache_clear()
         yield storage_client().create_bucket("inbound")
     storage_client.cache_clear()
@@ -200,15 +192,17 @@ def not_sent(result: Result, wanted: list[str]) -> list[str]:
     return failed + wanted[wanted.index(rest[2]) :]
 
 
-def test_what_fails_is_named_and_only_that_is_to_be_sent_again(bucket: storage.Bucket, pictures: Path, gate: Gate):
+def test_what_fails_is_named_and_only_that_is_to_be_sent_again(
+    bucket: storage.Bucket, pictures: Path, gate: ScriptedGate
+):
     """A line takes pictures out of the bucket: what is missing there may have been sent."""
     wanted = write_parts(pictures / "line1")
 
-    def refuse(name: str) -> None:
-        if name in wanted[5:8]:
+    def refuse(call: Call) -> None:
+        if call.object in wanted[5:8]:
             raise ApiError(400, "invalid", "refused on purpose")
 
-    gate.before = refuse
+    gate.before[INSERT] = refuse
     result = send("line1", "--to", "gs://inbound")
     assert result.exit_code == 1
     assert "28 sent, 0 there already, 3 failed" in result.stderr
@@ -217,33 +211,33 @@ def test_what_fails_is_named_and_only_that_is_to_be_sent_again(bucket: storage.B
 
 
 def test_what_is_not_sent_any_more_when_every_other_would_fail_too_is_named(
-    bucket: storage.Bucket, pictures: Path, gate: Gate
+    bucket: storage.Bucket, pictures: Path, gate: ScriptedGate
 ):
     wanted = write_parts(pictures / "line1")
     taken: list[str] = []
 
-    def forbid_later(name: str) -> None:
+    def forbid_later(call: Call) -> None:
         if len(taken) >= 7:
             raise ApiError(403, "forbidden", "no longer")
-        taken.append(name)
+        taken.append(str(call.object))
 
-    gate.before = forbid_later
+    gate.before[INSERT] = forbid_later
     result = send("line1", "--to", "gs://inbound", "--at-once", "3")
     assert result.exit_code == 1
     assert "7 sent, 0 there already, " in result.stderr
     assert sorted(names(bucket) + not_sent(result, wanted)) == wanted
 
 
-def test_after_ctrl_c_it_says_exactly_what_is_sent(bucket: storage.Bucket, pictures: Path, gate: Gate):
+def test_after_ctrl_c_it_says_exactly_what_is_sent(bucket: storage.Bucket, pictures: Path, gate: ScriptedGate):
     wanted = write_parts(pictures / "line1")
     main = threading.main_thread().ident
     assert main
 
-    def interrupt(name: str) -> None:
-        if name == wanted[6]:
+    def interrupt(call: Call) -> None:
+        if call.object == wanted[6]:
             signal.pthread_kill(main, signal.SIGINT)
 
-    gate.before = interrupt
+    gate.before[INSERT] = interrupt
     before = signal.getsignal(signal.SIGINT)
     result = send("line1", "--to", "gs://inbound", "--at-once", "2")
     assert result.exit_code == 130
@@ -270,8 +264,8 @@ def test_hidden_files_of_a_folder_are_counted_and_not_sent(bucket: storage.Bucke
 def test_a_bucket_is_that_of_the_local_cloud_where_one_runs_here(
     bucket: storage.Bucket, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    url = os.environ["STORAGE_EMULATOR_HOST"]
-    for name in ("STORAGE_EMULATOR_HOST", "AUTOML_EMULATOR_HOST", "AIPLATFORM_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"):
+    url = os.environ[STORAGE_EMULATOR]
+    for name in (STORAGE_EMULATOR, AUTOML_EMULATOR, VERTEX_EMULATOR, "GOOGLE_CLOUD_PROJECT"):
         monkeypatch.setenv(name, "to be set back after the test")
         monkeypatch.delenv(name)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "nowhere.json")

@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 
 from console.target import LOCAL_LOCK, LOCAL_STATE
 from inspection import layout
+from inspection.environment import PUBSUB_EMULATOR
 from inspection.message import Prediction
 from local.cloud import LocalCloud
 from local.demo.samples import samples
@@ -186,7 +187,7 @@ class DeadLetters:
 @pytest.fixture
 def letters(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Generator[DeadLetters]:
     """None at first, and none afterwards."""
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", cloud.pubsub_address)
+    monkeypatch.setenv(PUBSUB_EMULATOR, cloud.pubsub_address)
     letters = DeadLetters(cloud)
     letters.discard()
     yield letters

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from inspection.environment import AUTOML_EMULATOR, PUBSUB_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
 from inspection.logs import structured_logger
 from local.google.http import serve
 from local.google.identity import identity_path
@@ -32,7 +33,6 @@ from tests.functions.stage import (
     VERTEX_MODEL,
     Cloud,
     Function,
-    Gate,
     Model,
     MoveStarter,
     Push,
@@ -42,11 +42,12 @@ from tests.functions.stage import (
     start,
     start_predict,
 )
+from tests.support.gate import ScriptedGate
 
 
 @pytest.fixture(scope="session")
 def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    gate, announced, slowness = Gate(), list[Push](), Slowness()
+    gate, announced, slowness = ScriptedGate(), list[Push](), Slowness()
 
     def publish(_topic: str, data: bytes, attributes: dict[str, str]) -> None:
         announced.append(push(data, attributes))
@@ -76,7 +77,7 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 @pytest.fixture
 def cloud(running_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """A Cloud Storage with two empty buckets."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", running_cloud.url + identity_path(FUNCTION))
+    monkeypatch.setenv(STORAGE_EMULATOR, running_cloud.url + identity_path(FUNCTION))
     yield running_cloud
     running_cloud.gate.reset()
     running_cloud.slowness.rewrite_calls, running_cloud.slowness.names_for_a_page = 1, None
@@ -136,8 +137,8 @@ def running_model() -> Iterator[Model]:
 @pytest.fixture
 def model(running_model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
     """The model services, answering that a part is fine."""
-    monkeypatch.setenv("AUTOML_EMULATOR_HOST", running_model.grpc_address)
-    monkeypatch.setenv("AIPLATFORM_EMULATOR_HOST", running_model.http_url)
+    monkeypatch.setenv(AUTOML_EMULATOR, running_model.grpc_address)
+    monkeypatch.setenv(VERTEX_EMULATOR, running_model.http_url)
     running_model.reset()
     yield running_model
     running_model.reset()
@@ -145,7 +146,7 @@ def model(running_model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mod
 
 @pytest.fixture
 def topic(pubsub_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
+    monkeypatch.setenv(PUBSUB_EMULATOR, pubsub_address)
     unique = uuid4().hex[:12]
     name, subscription = f"projects/factory/topics/t-{unique}", f"projects/factory/subscriptions/s-{unique}"
     with SubscriberClient() as subscriber:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import functions_framework
 import grpc
 import pytest
 from flask import Flask
@@ -20,7 +19,8 @@ from google.cloud import storage
 from google.pubsub_v1 import SubscriberClient
 from PIL import Image
 
-from local.google.gate import ApiError, Call, RequestLog
+from tests.support.functions import start_function
+from tests.support.gate import ScriptedGate
 
 ROOT = Path(__file__).parents[2]
 FUNCTION = "function@factory.iam.gserviceaccount.com"
@@ -44,40 +44,6 @@ def push(data: bytes, attributes: dict[str, str] | None = None, *, attempt: int 
     return {"message": message, "subscription": "projects/factory/subscriptions/s", "deliveryAttempt": attempt}
 
 
-class Gate(RequestLog):
-    """Refuses or delays what a test names: `before` or `after` the call takes effect."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reset()
-
-    def reset(self) -> None:
-        """Let everything pass, and forget what has."""
-        self.clear()
-        self.before: dict[str, Callable[[Call], object]] = {}
-        self.after: dict[str, Callable[[Call], object]] = {}
-
-    def enter(self, call: Call) -> None:
-        super().enter(call)
-        self.before.get(call.method, lambda _: None)(call)
-
-    def leave(self, call: Call) -> None:
-        self.after.get(call.method, lambda _: None)(call)
-
-    def methods(self) -> list[str]:
-        """What the functions asked for."""
-        return [call.method.removeprefix("storage.") for call in self.calls if call.identity == FUNCTION]
-
-
-def refuse(status: int, reason: str = "backendError") -> Callable[[Call], None]:
-    """A step at the gate that answers with an error."""
-
-    def step(call: Call) -> None:
-        raise ApiError(status, reason, f"{call.method} refused with {status}")
-
-    return step
-
-
 @dataclass
 class Slowness:
     """How much Cloud Storage does in one call."""
@@ -93,7 +59,7 @@ class Cloud:
     """A Cloud Storage with an inbound and a prediction bucket."""
 
     url: str
-    gate: Gate
+    gate: ScriptedGate
     slowness: Slowness
     inbound: storage.Bucket
     prediction: storage.Bucket
@@ -107,6 +73,10 @@ class Cloud:
         blob.metadata = metadata
         blob.upload_from_string(data, content_type=content_type)
         return self.announced[-1]
+
+    def methods(self) -> list[str]:
+        """What the functions asked Cloud Storage for."""
+        return [call.method.removeprefix("storage.") for call in self.gate.calls if call.identity == FUNCTION]
 
     def moved(self) -> dict[str, bytes]:
         """Every object of the prediction bucket."""
@@ -230,11 +200,7 @@ def start(target: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(key, value)
     # Each function sets this itself; what another one left in this process must not help it.
     monkeypatch.delenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", raising=False)
-    for key in ("FUNCTION_TARGET", "FUNCTION_SIGNATURE_TYPE"):  # the framework sets them
-        monkeypatch.setenv(key, "")
-    app = functions_framework.create_app(target, str(ROOT / "functions" / target / "main.py"))
-    assert isinstance(app, Flask)
-    return Function(app, environment)
+    return Function(start_function(target), environment)
 
 
 def start_predict(model_id: str, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> Function:

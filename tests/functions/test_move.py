@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from inspection.environment import STORAGE_EMULATOR
 from inspection.layout import MAX_METADATA_BYTES, REVIEW_RESERVE_BYTES, metadata_bytes, names_in, source_uri
 from inspection.message import Prediction
 from local.google.gate import ApiError, Call
-from tests.functions.stage import Cloud, Function, MoveStarter, Push, picture, push, refuse, start
+from tests.functions.stage import Cloud, Function, MoveStarter, Push, picture, push, start
+from tests.support.gate import refuse
 
 Lines = Callable[[], list[dict[str, Any]]]
 MODEL = "projects/factory/locations/europe-west4/endpoints/42"
@@ -72,7 +74,7 @@ def test_the_threshold_of_the_label_decides(
 
     assert move.deliver(predicted(announced, label, score)).status == 200
 
-    assert cloud.gate.methods() == ["objects.rewrite", "objects.delete"]
+    assert cloud.methods() == ["objects.rewrite", "objects.delete"]
     assert cloud.moved() == {f"{folder}/line 1/part 7.jpg": jpeg}
     assert cloud.waiting() == []
     assert cloud.metadata(f"{folder}/line 1/part 7.jpg") == {
@@ -401,7 +403,7 @@ def test_a_request_that_fails_is_delivered_again(
 def test_cloud_storage_out_of_reach_is_tried_again_later(
     cloud: Cloud, start_move: MoveStarter, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    monkeypatch.setenv(STORAGE_EMULATOR, "http://127.0.0.1:1")
     assert start_move().deliver(predicted(cloud.upload("a.jpg", b"image"))).status == 503
     assert [line["severity"] for line in lines()] == ["WARNING"]
 
@@ -438,7 +440,7 @@ def test_a_malformed_prediction_becomes_a_dead_letter_and_is_named(cloud: Cloud,
     )  # fmt: skip
     for body in (b"", b"no json", b"[]", b"\xff\xfe", json.dumps({**good, "prediction_score": 2}).encode()):
         assert move.deliver(push(body)).status == 400
-    assert cloud.gate.methods() == []
+    assert cloud.methods() == []
     assert [line["severity"] for line in lines()] == ["ERROR"] * 5
     assert "prediction_score" in lines()[-1]["message"]
 

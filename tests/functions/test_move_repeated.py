@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from inspection.environment import STORAGE_EMULATOR
 from inspection.layout import decided_names, names_in, source_uri
 from inspection.push import REPEATED
 from local.google.gate import ApiError, Call
-from tests.functions.stage import ANSWER_OF_2048, FUNCTION, Cloud, Function, MoveStarter, Push, answering, refuse, start
+from tests.functions.stage import ANSWER_OF_2048, FUNCTION, Cloud, Function, MoveStarter, Push, answering, start
 from tests.functions.test_move import generation_of, predicted
+from tests.support.gate import refuse
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -77,7 +79,7 @@ def test_a_repeated_delivery_that_is_the_first_to_get_through(cloud: Cloud, move
     message = predicted(cloud.upload("a.jpg", b"image"))
     cloud.gate.clear()
     assert move.deliver(again(message)).status == 200
-    assert cloud.gate.methods() == ["objects.get", "objects.list", "objects.rewrite", "objects.delete"]
+    assert cloud.methods() == ["objects.get", "objects.list", "objects.rewrite", "objects.delete"]
     assert cloud.moved() == {"ok/a.jpg": b"image"}
     assert cloud.waiting() == []
 
@@ -87,7 +89,7 @@ def test_a_repeated_delivery_of_what_has_been_moved_is_one_request(cloud: Cloud,
     assert move.deliver(message).status == 200
     cloud.gate.clear()
     assert move.deliver(again(message)).status == 200
-    assert cloud.gate.methods() == ["objects.get"]
+    assert cloud.methods() == ["objects.get"]
     assert [line["outcome"] for line in lines()] == ["moved", "gone"]
 
 
@@ -100,7 +102,7 @@ def test_a_copy_is_found_in_one_listing_wherever_it_is(cloud: Cloud, move: Funct
         put(cloud, place, b"image", source=source_of(announced))
         cloud.gate.clear()
         assert move.deliver(again(predicted(announced))).status == 200
-        assert cloud.gate.methods() == ["objects.get", "objects.list", "objects.delete"], place
+        assert cloud.methods() == ["objects.get", "objects.list", "objects.delete"], place
         assert list(cloud.moved()) == [place]
         assert cloud.waiting() == []
         cloud.prediction.blob(place).delete()
@@ -121,7 +123,7 @@ def test_names_that_others_have_cost_no_request(cloud: Cloud, move: Function):
     put(cloud, second, b"another's")
     cloud.gate.clear()
     assert move.deliver(again(predicted(announced))).status == 200
-    assert cloud.gate.methods() == ["objects.get", "objects.list", "objects.rewrite", "objects.delete"]
+    assert cloud.methods() == ["objects.get", "objects.list", "objects.rewrite", "objects.delete"]
     assert cloud.moved()[third] == b"image"
 
 
@@ -139,7 +141,7 @@ def test_names_taken_after_the_look_stay_within_the_most_requests(cloud: Cloud, 
     cloud.gate.clear()
     assert move.deliver(again(predicted(announced))).status == 200
     assert others == []
-    assert len(cloud.gate.methods()) == MOST_REQUESTS
+    assert len(cloud.methods()) == MOST_REQUESTS
     assert cloud.moved()[third] == b"image"
 
 
@@ -184,7 +186,7 @@ def test_where_the_listing_does_not_end_each_name_is_asked_for(
     cloud.gate.before["storage.objects.get"] = sometimes
     cloud.gate.clear()
     assert move.deliver(again(predicted(announced))).status == 200
-    assert cloud.gate.methods().count("objects.list") == (1 if hinders == "refused" else 4)
+    assert cloud.methods().count("objects.list") == (1 if hinders == "refused" else 4)
     cloud.gate.reset()
     cloud.slowness.names_for_a_page = None
     mine = [name for name, data in cloud.moved().items() if data == b"image"]
@@ -234,7 +236,7 @@ def test_an_answer_that_fails_on_its_way_is_retried(
 ):
     message = predicted(cloud.upload("a.jpg", b"image"))
     with answering(answer, stalls=False) as address:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        monkeypatch.setenv(STORAGE_EMULATOR, address)
         assert start_move().deliver(message, attempt=attempt).status == 503
     [line] = lines()
     assert line["severity"] == "WARNING"
@@ -265,7 +267,7 @@ def test_of_a_thousand_images_none_becomes_a_dead_letter_while_a_twentieth_of_al
             cloud.gate.clear()
             if move.deliver(message, attempt=attempt).status != 200:
                 left.append(message)
-            most = max(most, len(cloud.gate.methods()))
+            most = max(most, len(cloud.methods()))
         messages, attempt = left, attempt + 1
     cloud.gate.reset()
     assert messages == []

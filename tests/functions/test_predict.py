@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from imaging import bounded
+from inspection.environment import AUTOML_EMULATOR, PUBSUB_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
 from inspection.message import Prediction
 from tests.functions.slow_files import repeated_scans
 from tests.functions.stage import (
@@ -31,11 +32,11 @@ from tests.functions.stage import (
     answering,
     picture,
     push,
-    refuse,
     start,
     start_predict,
 )
 from tests.imaging.bounded_functions import process_id
+from tests.support.gate import refuse
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -63,7 +64,7 @@ def test_an_image_is_read_classified_and_published(
     assert "error" not in message
     assert model.asked == [jpeg]
     # One read; the question to the model and the publishing are the other two of three.
-    assert cloud.gate.methods() == ["objects.get"]
+    assert cloud.methods() == ["objects.get"]
     assert cloud.waiting() == ["line 1/part 7.jpg"]
     [line] = lines()
     assert line["severity"] == "INFO"
@@ -217,7 +218,7 @@ def test_a_file_that_is_too_large_is_rejected_unread(cloud: Cloud, topic: Topic,
     assert predict.deliver(push(b'{"size": "50000001"}', attributes)).status == 200
     [message] = topic.messages()
     assert "too large: 50,000,001 bytes" in message["error"]
-    assert cloud.gate.methods() == []
+    assert cloud.methods() == []
 
 
 @pytest.mark.parametrize("encoding", ["GZIP", "x-gzip", "Gzip,  identity"])
@@ -277,7 +278,7 @@ def test_a_download_that_fails_on_its_way_is_retried(
 ):
     announced = cloud.upload("part.jpg", picture())
     with answering(answer, stalls=stalls) as address:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        monkeypatch.setenv(STORAGE_EMULATOR, address)
         predict = start_predict(VERTEX_MODEL, topic, monkeypatch)
         monkeypatch.setitem(sys.modules["main"].__dict__["_ONCE"], "timeout", 0.5)
         assert predict.deliver(announced).status == 503
@@ -363,8 +364,8 @@ def test_a_model_out_of_reach_is_asked_again_later(
     cloud: Cloud, model: Model, topic: Topic, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ):
     for variable, value, name in (
-        ("AUTOML_EMULATOR_HOST", "127.0.0.1:1", AUTOML_MODEL),
-        ("AIPLATFORM_EMULATOR_HOST", "http://127.0.0.1:1", VERTEX_MODEL),
+        (AUTOML_EMULATOR, "127.0.0.1:1", AUTOML_MODEL),
+        (VERTEX_EMULATOR, "http://127.0.0.1:1", VERTEX_MODEL),
     ):
         monkeypatch.setenv(variable, value)
         predict = start_predict(name, topic, monkeypatch)
@@ -516,7 +517,7 @@ def test_a_missing_topic_is_named(
 def test_pubsub_out_of_reach_is_tried_again_later(
     cloud: Cloud, model: Model, topic: Topic, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
+    monkeypatch.setenv(PUBSUB_EMULATOR, "127.0.0.1:1")
     predict = start_predict(AUTOML_MODEL, topic, monkeypatch)
     assert predict.deliver(cloud.upload("a.jpg", picture())).status == 503
     [line] = lines()

@@ -23,7 +23,8 @@ from werkzeug.serving import make_server
 from infra.archive import build_archive
 from inspection.message import Prediction
 from local.google.gate import Call
-from tests.functions.stage import ROOT, Cloud, Function, Topic, refuse
+from tests.functions.stage import ROOT, Cloud, Function, Topic
+from tests.support.gate import refuse
 
 Lines = Callable[[], list[dict[str, Any]]]
 

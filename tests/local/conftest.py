@@ -10,12 +10,12 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from local.google.gate import ApiError, Call, RequestLog
 from local.google.http import serve
 from local.google.identity import identity_path
 from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
 from local.google.storage.store import ObjectStore
+from tests.support.gate import ScriptedGate
 
 SIGNER = "review@factory.iam.gserviceaccount.com"
 
@@ -39,31 +39,13 @@ class Published:
         self.messages.append((topic, data, attributes))
 
 
-class FailingGate(RequestLog):
-    """Refuses a method before or after it takes effect."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.refuse_enter: str | None = None
-        self.refuse_leave: str | None = None
-
-    def enter(self, call: Call) -> None:
-        super().enter(call)
-        if call.method == self.refuse_enter:
-            raise ApiError(403, "forbidden", f"{call.identity} has no {call.method}")
-
-    def leave(self, call: Call) -> None:
-        if call.method == self.refuse_leave:
-            raise ApiError(400, "onPurpose", "the answer is lost")
-
-
 @dataclass(frozen=True)
 class LocalStorage:
     """A running server with what it was given."""
 
     url: str
     store: ObjectStore
-    gate: FailingGate
+    gate: ScriptedGate
     published: Published
     signers: Signers
 
@@ -87,7 +69,7 @@ def existing(bucket: storage.Bucket, name: str) -> Any:  # noqa: ANN401  # the c
 def local_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStorage]:
     """One server for all tests; each works in a bucket of its own."""
     folder = tmp_path_factory.mktemp("storage")
-    gate, published, signers = FailingGate(), Published(), Signers([SIGNER])
+    gate, published, signers = ScriptedGate(), Published(), Signers([SIGNER])
     with (
         ObjectStore(folder) as store,
         serve(storage_app(store, gate=gate, publish=published, signers=signers)) as server,
@@ -114,11 +96,11 @@ def bucket(client: storage.Client, bucket_names: Callable[[], str]) -> storage.B
 
 
 @pytest.fixture
-def gate(local_storage: LocalStorage) -> Iterator[FailingGate]:
+def gate(local_storage: LocalStorage) -> Iterator[ScriptedGate]:
     """The server's gate, with nothing logged."""
-    local_storage.gate.clear()
+    local_storage.gate.reset()
     yield local_storage.gate
-    local_storage.gate.refuse_enter = local_storage.gate.refuse_leave = None
+    local_storage.gate.reset()
 
 
 @pytest.fixture

@@ -8,15 +8,17 @@ from unittest.mock import patch
 
 import pytest
 
+from inspection.environment import STORAGE_EMULATOR
 from local.google.storage.store import ObjectStore
-from tests.webapp.review_line import IapKey, Line, WatchedGate, new_line, storage_server
+from tests.support.gate import ScriptedGate
+from tests.webapp.review_line import IapKey, Line, new_line, storage_server
 
 _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def gate() -> WatchedGate:
-    return WatchedGate()
+def gate() -> ScriptedGate:
+    return ScriptedGate(once=True)
 
 
 @pytest.fixture(scope="session")
@@ -25,16 +27,15 @@ def iap() -> IapKey:
 
 
 @pytest.fixture(scope="session")
-def storage_address(tmp_path_factory: pytest.TempPathFactory, gate: WatchedGate) -> Generator[str]:
+def storage_address(tmp_path_factory: pytest.TempPathFactory, gate: ScriptedGate) -> Generator[str]:
     with ObjectStore(tmp_path_factory.mktemp("storage")) as store, storage_server(store, gate) as address:
         yield address
 
 
 @pytest.fixture
-def line(storage_address: str, gate: WatchedGate, iap: IapKey, tmp_path: Path) -> Generator[Line]:
-    gate.before.clear()
-    gate.after.clear()
-    with patch.dict(os.environ, {"STORAGE_EMULATOR_HOST": storage_address}):
+def line(storage_address: str, gate: ScriptedGate, iap: IapKey, tmp_path: Path) -> Generator[Line]:
+    gate.reset()
+    with patch.dict(os.environ, {STORAGE_EMULATOR: storage_address}):
         page = tmp_path / "dist"
         (page / "assets").mkdir(parents=True)
         (page / "index.html").write_text("<!doctype html><title>Review</title>")

@@ -1,10 +1,9 @@
 """A prediction bucket in the local storage server, a review app on it, and pages that reviewers have open."""
 
 import json
-import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import uvicorn
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth import jwt
@@ -22,10 +20,11 @@ from starlette.testclient import TestClient
 
 from inspection import layout
 from inspection.environment import ReviewEnvironment, SignInMode
-from local.google.gate import ApiError, Call, RequestLog
+from local.google.http import serve
 from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
 from local.google.storage.store import ObjectStore
+from tests.support.gate import ScriptedGate
 from webapp.guard import PAGE_HEADER
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client
@@ -41,47 +40,10 @@ SITE = "https://review.example.com"
 JPEG = b"\xff\xd8\xff\xe0 as good as a picture"
 
 
-class WatchedGate(RequestLog):
-    """Remembers the calls; runs `before` and `after` hooks by method, once each."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.before: dict[str, Callable[[], None]] = {}
-        self.after: dict[str, Callable[[], None]] = {}
-
-    def enter(self, call: Call) -> None:
-        super().enter(call)
-        self.before.pop(call.method, lambda: None)()
-
-    def leave(self, call: Call) -> None:
-        self.after.pop(call.method, lambda: None)()
-
-
-def fail(status: int = 400) -> Callable[[], None]:
-    """A hook that ends the call with an error; the default is one that no client tries again."""
-
-    def raise_error() -> None:
-        raise ApiError(status, "test", "failed on purpose")
-
-    return raise_error
-
-
 @contextmanager
-def storage_server(store: ObjectStore, gate: WatchedGate) -> Generator[str]:
-    # With the protocol named, asyncio sets TCP_NODELAY; without, each answer waits 40 ms for an acknowledgement.
-    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    with tcp as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(128)
-        app = storage_app(store, gate=gate, signers=Signers([SIGNER]))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+def storage_server(store: ObjectStore, gate: ScriptedGate) -> Generator[str]:
+    with serve(storage_app(store, gate=gate, signers=Signers([SIGNER]))) as server:
+        yield server.url
 
 
 class Clock:
@@ -185,7 +147,7 @@ def _claimed(picture: dict[str, Any]) -> dict[str, Any]:
 class Line:
     """One prediction bucket and the review app on it."""
 
-    def __init__(self, bucket: Bucket, gate: WatchedGate, iap: IapKey, page_folder: Path) -> None:
+    def __init__(self, bucket: Bucket, gate: ScriptedGate, iap: IapKey, page_folder: Path) -> None:
         self.bucket = bucket
         self.gate = gate
         self.iap = iap
@@ -251,7 +213,7 @@ def let_counting_end() -> None:
             thread.join()
 
 
-def new_line(address: str, gate: WatchedGate, iap: IapKey, name: str, page_folder: Path) -> Line:
+def new_line(address: str, gate: ScriptedGate, iap: IapKey, name: str, page_folder: Path) -> Line:
     """A line with an empty bucket; STORAGE_EMULATOR_HOST must point at `address`."""
     httpx2.post(f"{address}/storage/v1/b?project=local", content=json.dumps({"name": name})).raise_for_status()
     return Line(storage_client(google_credentials()).bucket(name), gate, iap, page_folder)

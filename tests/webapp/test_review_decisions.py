@@ -5,7 +5,9 @@ from datetime import datetime
 import pytest
 
 from inspection import layout
-from tests.webapp.review_line import ANNA, BERT, Line, fail
+from local.google.gate import Call
+from tests.support.gate import refuse
+from tests.webapp.review_line import ANNA, BERT, Line
 
 
 def test_a_decision_files_the_picture_with_who_and_when(line: Line) -> None:
@@ -181,7 +183,7 @@ def test_stopped_between_recording_and_moving_the_same_reviewer_finishes(line: L
     line.put("a.jpg")
     anna, bert = line.page(), line.page(BERT, "page-of-bert")
     [picture] = anna.pictures()
-    line.gate.before["storage.objects.move"] = fail()
+    line.gate.before["storage.objects.move"] = refuse(400)
     answer = anna.decide(picture, number=1)
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert line.names() == ["unclear/a.jpg"]
@@ -194,7 +196,7 @@ def test_stopped_between_recording_and_moving_another_reviewer_can_finish_later(
     line.put("a.jpg")
     anna, bert = line.page(), line.page(BERT, "page-of-bert")
     [picture] = anna.pictures()
-    line.gate.before["storage.objects.move"] = fail()
+    line.gate.before["storage.objects.move"] = refuse(400)
     anna.decide(picture)
     line.clock.pass_by(minutes=3)
     [again] = bert.pictures()
@@ -209,7 +211,7 @@ def test_an_answer_that_got_lost_does_not_lose_the_decision(line: Line, method: 
     line.put("a.jpg")
     anna = line.page()
     [picture] = anna.pictures()
-    line.gate.after[method] = fail(503)  # done, but the client hears of a failure and tries again
+    line.gate.after[method] = refuse(503)  # done, but the client hears of a failure and tries again
     assert anna.decide(picture, "defect").status_code == 200
     assert line.names() == ["human_decided/defect_a.jpg"]
 
@@ -218,7 +220,7 @@ def test_the_storage_out_of_order_is_told_apart_from_a_conflict(line: Line) -> N
     line.put("a.jpg")
     anna = line.page()
     [picture] = anna.pictures()
-    line.gate.before["storage.objects.update"] = fail(403)
+    line.gate.before["storage.objects.update"] = refuse(403)
     answer = anna.decide(picture)
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert line.names() == ["unclear/a.jpg"]
@@ -228,7 +230,7 @@ def test_a_recorded_decision_that_is_not_filed_yet_counts_against_others(line: L
     line.put("a.jpg")
     anna, bert = line.page(), line.page(BERT, "page-of-bert")
     [picture] = anna.pictures()
-    line.gate.before["storage.objects.move"] = fail()
+    line.gate.before["storage.objects.move"] = refuse(400)
     anna.decide(picture, "defect")
     for page, label in ((anna, "ok"), (bert, "ok"), (bert, "defect")):
         problem = page.decide(picture, label).json()
@@ -243,7 +245,7 @@ def test_a_move_that_comes_too_late_leaves_the_picture_to_who_has_it_now(line: L
     [picture] = anna.pictures()
     berts: list[dict[str, object]] = []
 
-    def others_turn() -> None:
+    def others_turn(_: Call) -> None:
         line.clock.pass_by(minutes=3)
         berts.extend(bert.pictures())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 
+from inspection.environment import STORAGE_EMULATOR
 from tests.webapp.test_review_settings import DEVELOPMENT
 
 ROOT = Path(__file__).parents[2]
@@ -66,14 +67,14 @@ def deployed(folder: Path, environment: dict[str, str]) -> Generator[httpx2.Clie
 
 
 def test_the_deployed_files_alone_serve_the_page_and_the_api(tmp_path: Path, storage_address: str) -> None:
-    with deployed(tmp_path, DEVELOPMENT | {"STORAGE_EMULATOR_HOST": storage_address}) as client:
+    with deployed(tmp_path, DEVELOPMENT | {STORAGE_EMULATOR: storage_address}) as client:
         assert client.get("/").text == "<title>Review</title>"
         assert client.get("/api/session").json()["reviewer"] == "anna@example.com"
         assert client.get("/health").status_code == 204
 
 
 def test_deployed_with_the_development_identity_it_serves_nobody(tmp_path: Path, storage_address: str) -> None:
-    environment = DEVELOPMENT | {"STORAGE_EMULATOR_HOST": storage_address, "GAE_ENV": "standard"}
+    environment = DEVELOPMENT | {STORAGE_EMULATOR: storage_address, "GAE_ENV": "standard"}
     with deployed(tmp_path, environment) as client:
         for path in ("/", "/api/session", "/health"):
             assert client.get(path).status_code == 503

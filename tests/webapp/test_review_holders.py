@@ -6,7 +6,9 @@ import httpx2
 import pytest
 
 from inspection import layout
-from tests.webapp.review_line import ANNA, BERT, Line, fail
+from local.google.gate import Call
+from tests.support.gate import refuse
+from tests.webapp.review_line import ANNA, BERT, Line
 
 GUESSES = range(1, 12)
 """Every claim's number that a picture of these tests can have."""
@@ -43,8 +45,8 @@ def test_a_guess_that_nobody_took_back_counts_for_nothing(line: Line, when: str)
     [picture] = anna.pictures()
     claim = claim_of(line)
 
-    def the_second_fails() -> None:
-        getattr(line.gate, when)["storage.objects.update"] = fail()
+    def the_second_fails(_: Call) -> None:
+        getattr(line.gate, when)["storage.objects.update"] = refuse(400)
 
     line.gate.after["storage.objects.update"] = the_second_fails
     assert bert.decide(picture, "defect").status_code == 503
@@ -65,8 +67,8 @@ def test_what_a_guess_left_goes_with_the_claim(line: Line) -> None:
     anna, bert = line.page(), line.page(BERT, "page-of-bert")
     [picture] = anna.pictures()
 
-    def the_second_fails() -> None:
-        line.gate.before["storage.objects.update"] = fail()
+    def the_second_fails(_: Call) -> None:
+        line.gate.before["storage.objects.update"] = refuse(400)
 
     line.gate.after["storage.objects.update"] = the_second_fails
     assert bert.decide(picture, "defect").status_code == 503
@@ -81,7 +83,7 @@ def test_a_decision_that_is_being_filed_is_not_replaced_by_a_guess(line: Line) -
     anna, bert = line.page(), line.page(BERT, "page-of-bert")
     [picture] = anna.pictures()
 
-    def guess() -> None:
+    def guess(_: Call) -> None:
         for claim in GUESSES:
             assert bert.decide(picture | {"claim": str(claim)}, "defect").status_code == 409
 

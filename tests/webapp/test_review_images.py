@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from google.auth.credentials import AnonymousCredentials, Credentials
 
+from inspection.environment import IAM_EMULATOR, STORAGE_EMULATOR
 from tests.webapp.review_line import JPEG, SIGNER, Line
 from webapp import picture as pictures
 from webapp.images import ImageLinks
@@ -137,6 +138,6 @@ def test_without_a_configured_signer_the_metadata_server_s_account_signs(line: L
 
 def test_an_emulator_of_iam_can_have_an_address_of_its_own(line: Line, storage_address: str, tmp_path: Path) -> None:
     host = storage_address.removeprefix("http://")
-    with patch.dict(os.environ, {"IAMCREDENTIALS_EMULATOR_HOST": host, "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1"}):
+    with patch.dict(os.environ, {IAM_EMULATOR: host, STORAGE_EMULATOR: "http://127.0.0.1:1"}):
         links = ImageLinks(line.bucket, AnonymousCredentials(), SIGNER)
     assert links.link(PictureId("unclear/a", 1, 1))[0].startswith(f"{storage_address}/")

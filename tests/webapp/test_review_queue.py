@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.webapp.review_line import ANNA, BERT, LABELS, Line, Page, fail, let_counting_end
+from tests.support.gate import refuse
+from tests.webapp.review_line import ANNA, BERT, LABELS, Line, Page, let_counting_end
 from webapp.picture_store import PAGE_SIZE
 from webapp.reviewing import PAGES_AT_ONCE
 
@@ -160,7 +161,7 @@ def test_a_page_loaded_again_gets_its_pictures_though_the_old_one_lets_go_meanwh
     line.put(*"ab")
     anna = line.page()
     before = anna.pictures(2)
-    line.gate.before["storage.objects.update"] = lambda: anna.release(*before) and None
+    line.gate.before["storage.objects.update"] = lambda _: anna.release(*before)
     assert names(anna.pictures(2)) == ["a", "b"]
     assert line.page(BERT, "page-of-bert").pictures(2) == []
 
@@ -239,7 +240,7 @@ def test_the_waiting_count_follows_decisions_and_is_made_anew_later(line: Line) 
 
 def test_a_count_that_fails_does_not_stop_the_review(line: Line) -> None:
     line.put("a")
-    line.gate.before["storage.objects.list"] = fail()
+    line.gate.before["storage.objects.list"] = refuse(400)
     assert line.page().get("/api/session").json()["waiting"] == {"count": 0, "exact": False}
     assert len(line.page().pictures()) == 1
 
@@ -247,7 +248,7 @@ def test_a_count_that_fails_does_not_stop_the_review(line: Line) -> None:
 def test_a_queue_that_the_storage_does_not_answer_for_is_no_empty_queue(line: Line) -> None:
     anna = line.page()
     anna.get("/api/session")
-    line.gate.before["storage.objects.list"] = fail(403)
+    line.gate.before["storage.objects.list"] = refuse(403)
     answer = anna.post("/api/queue", {"count": 5})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inspection import layout
-from local.google.gate import ApiError
-from tests.webapp.review_line import ANNA, Line, WatchedGate, fail
+from local.google.gate import Call
+from tests.support.gate import ScriptedGate, refuse
+from tests.webapp.review_line import ANNA, Line
 from webapp.guard import Guard
 from webapp.picture_store import entries_to_leave_out
 
@@ -67,7 +68,7 @@ def test_the_reserve_is_what_the_app_writes_with_the_longest_of_everything(
     [picture] = page.pictures()
     recorded: dict[str, str] = {}
 
-    def before_the_move() -> None:
+    def before_the_move(_: Call) -> None:
         recorded.update(line.metadata(f"unclear/{name}"))
 
     line.gate.before["storage.objects.move"] = before_the_move
@@ -159,7 +160,7 @@ def test_metadata_with_room_is_left_as_it_is() -> None:
 def test_a_picture_that_the_storage_refuses_is_passed_over_logged_and_counted(line: Line) -> None:
     line.put("a.jpg", "b.jpg")
     page = line.page()
-    line.gate.before["storage.objects.update"] = fail()
+    line.gate.before["storage.objects.update"] = refuse(400)
     with logged() as lines:
         answer = page.queue()
     assert (len(answer["pictures"]), answer["passed_over"]) == (1, 1)
@@ -170,15 +171,15 @@ def test_a_picture_that_the_storage_refuses_is_passed_over_logged_and_counted(li
     assert page.queue()["passed_over"] == 0
 
 
-def test_a_permission_that_is_missing_for_all_is_no_empty_queue(line: Line, gate: WatchedGate) -> None:
+def test_a_permission_that_is_missing_for_all_is_no_empty_queue(line: Line, gate: ScriptedGate) -> None:
     line.put(*(f"{number:02}.jpg" for number in range(30)))
     page = line.page()
 
-    def refuse() -> None:
-        gate.before["storage.objects.update"] = refuse
-        raise ApiError(403, "forbidden", "no storage.objects.update")
+    def refuse_all(call: Call) -> None:
+        gate.before["storage.objects.update"] = refuse_all
+        refuse(403, "forbidden")(call)
 
-    gate.before["storage.objects.update"] = refuse
+    gate.before["storage.objects.update"] = refuse_all
     with line.requests() as methods:
         answer = page.post("/api/queue", {"count": 10})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
@@ -206,10 +207,7 @@ def test_a_picture_that_may_not_be_moved_is_put_off_with_a_sentence_of_its_own(
     page = line.page()
     [picture] = page.pictures(1)
 
-    def refuse() -> None:
-        raise ApiError(403, reason, message)
-
-    line.gate.before["storage.objects.move"] = refuse
+    line.gate.before["storage.objects.move"] = refuse(403, reason, message)
     with logged() as lines:
         answer = page.decide(picture)
     assert (answer.status_code, answer.json()["code"]) == (409, "retained")
@@ -226,10 +224,7 @@ def test_a_decision_that_may_not_be_moved_back_stands(line: Line) -> None:
     [picture] = page.pictures()
     assert page.decide(picture).status_code == 200
 
-    def refuse() -> None:
-        raise ApiError(403, *RETENTION)
-
-    line.gate.before["storage.objects.move"] = refuse
+    line.gate.before["storage.objects.move"] = refuse(403, *RETENTION)
     answer = page.undo()
     assert (answer.status_code, answer.json()["code"]) == (409, "retained")
     assert line.metadata("human_decided/ok_a.jpg")[layout.DECISION] == "ok"
@@ -239,6 +234,6 @@ def test_a_missing_permission_to_move_is_not_taken_for_a_hold(line: Line) -> Non
     line.put("a.jpg")
     page = line.page()
     [picture] = page.pictures()
-    line.gate.before["storage.objects.move"] = fail(403)
+    line.gate.before["storage.objects.move"] = refuse(403)
     assert page.decide(picture).status_code == 503
     assert page.decide(picture).status_code == 200

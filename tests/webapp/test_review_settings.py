@@ -6,7 +6,7 @@ import logging
 import pytest
 from starlette.testclient import TestClient
 
-from inspection.environment import MisconfiguredError, ReviewEnvironment, SignInMode
+from inspection.environment import STORAGE_EMULATOR, MisconfiguredError, ReviewEnvironment, SignInMode
 from webapp import main
 from webapp.sign_in import IAP_HEADER, AppEngineLogin, Development, IdentityAwareProxy, sign_in_for
 
@@ -122,7 +122,7 @@ def test_a_misconfigured_app_serves_nobody_and_says_why_in_its_log(
 
 
 def test_the_deployed_app_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch, storage_address: str) -> None:
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_address)
+    monkeypatch.setenv(STORAGE_EMULATOR, storage_address)
     with TestClient(main.app_for(DEVELOPMENT), base_url="http://127.0.0.1:8080") as client:
         assert client.get("/health").status_code == 204
         answer = client.get("/api/session")

@@ -3,7 +3,8 @@
 import pytest
 
 from inspection import layout
-from tests.webapp.review_line import BERT, Line, fail
+from tests.support.gate import refuse
+from tests.webapp.review_line import BERT, Line
 from webapp import picture as pictures
 
 
@@ -113,7 +114,7 @@ def test_an_undo_that_stopped_half_way_can_be_sent_again(line: Line, method: str
     line.put("a")
     anna, bert = line.page(), line.page(BERT, "page-of-bert")
     anna.decide(anna.pictures()[0])
-    getattr(line.gate, when)[method] = fail()
+    getattr(line.gate, when)[method] = refuse(400)
     assert anna.undo().status_code == 503
     assert bert.pictures() == []
     answer = anna.undo()
@@ -126,7 +127,7 @@ def test_an_undo_that_nobody_finished_frees_the_picture_later(line: Line) -> Non
     line.put("a")
     anna, bert = line.page(), line.page(BERT, "page-of-bert")
     anna.decide(anna.pictures()[0])
-    line.gate.before["storage.objects.update"] = fail()
+    line.gate.before["storage.objects.update"] = refuse(400)
     anna.undo()
     line.clock.pass_by(minutes=3)
     [picture] = bert.pictures()

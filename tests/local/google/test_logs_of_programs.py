@@ -14,7 +14,7 @@ from local.google.gate import Call
 from local.google.http import serve
 from local.google.identity import IdentityMiddleware, identity_path
 from local.google.logs import LIST, log_routes
-from tests.local.conftest import FailingGate
+from tests.support.gate import ScriptedGate, refuse
 
 HOUR = 3600.0
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -27,7 +27,7 @@ def line(message: str, severity: str = "WARNING", **fields: object) -> str:
 class Log:
     """The engineer's view of two programs' logs."""
 
-    def __init__(self, url: str, gate: FailingGate) -> None:
+    def __init__(self, url: str, gate: ScriptedGate) -> None:
         self.url = url
         self.gate = gate
 
@@ -57,7 +57,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
     (folder / "move.log").write_text(line("earlier", "ERROR", logger="move", generation=5) + "\n")
     os.utime(folder / "predict.log", (NOON, NOON))
     os.utime(folder / "move.log", (NOON - HOUR, NOON - HOUR))
-    gate = FailingGate()
+    gate = ScriptedGate()
     app = IdentityMiddleware(Starlette(routes=log_routes(lambda: folder.glob("*.log"), gate=gate)))
     with serve(app) as server:
         yield Log(server.url, gate)
@@ -137,11 +137,11 @@ def test_whatever_else_is_not_understood_is_refused(log: Log, other: dict[str, A
 
 def test_a_gate_may_refuse_and_knows_who_asks(log: Log) -> None:
     log.gate.clear()
-    log.gate.refuse_enter = LIST
+    log.gate.before[LIST] = refuse(403, "forbidden")
     try:
         code, answer = log.ask("severity>=INFO", identity="robot@factory.iam.gserviceaccount.com")
     finally:
-        log.gate.refuse_enter = None
+        log.gate.before.clear()
     assert (code, answer["error"]["status"]) == (403, "PERMISSION_DENIED")
     [call] = log.gate.calls
     assert call == Call(identity="robot@factory.iam.gserviceaccount.com", method=LIST, resource="projects/factory")

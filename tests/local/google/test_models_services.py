@@ -13,7 +13,7 @@ from google.cloud.automl_v1.services.prediction_service.transports import Predic
 from starlette.applications import Starlette
 
 from local.demo.samples import DEFECT, OK, samples
-from local.google.gate import ApiError, Call, RequestLog
+from local.google.gate import Call
 from local.google.http import serve
 from local.google.identity import IdentityMiddleware, identity_path
 from local.google.models.automl_prediction import prediction_service
@@ -21,28 +21,11 @@ from local.google.models.classifier import TrainedModel, train
 from local.google.models.registry import ModelRegistry, RegisteredModel
 from local.google.models.vertex_prediction import MAX_REQUEST_BYTES, prediction_routes
 from local.google.rpc import RunningGrpcServer
+from tests.support.gate import ScriptedGate, refuse
 
 MODEL = "projects/factory/locations/us-central1/models/ICN1234567890"
 ENDPOINT = "projects/factory/locations/europe-west4/endpoints/42"
 CALLER = "predict@factory.iam.gserviceaccount.com"
-
-
-class ClosableGate(RequestLog):
-    """Lets everything pass until it is told how to refuse."""
-
-    refusal: ApiError | None = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left: list[Call] = []
-
-    def enter(self, call: Call) -> None:
-        super().enter(call)
-        if self.refusal:
-            raise self.refusal
-
-    def leave(self, call: Call) -> None:
-        self.left.append(call)
 
 
 pytestmark = pytest.mark.xdist_group("models")  # one worker trains, once for each file
@@ -67,12 +50,12 @@ def registry(trained: TrainedModel) -> ModelRegistry:
 
 
 @pytest.fixture
-def gate() -> ClosableGate:
-    return ClosableGate()
+def gate() -> ScriptedGate:
+    return ScriptedGate()
 
 
 @pytest.fixture
-def automl(registry: ModelRegistry, gate: ClosableGate) -> Iterator[automl_v1.PredictionServiceClient]:
+def automl(registry: ModelRegistry, gate: ScriptedGate) -> Iterator[automl_v1.PredictionServiceClient]:
     with (
         RunningGrpcServer([prediction_service(registry, gate=gate, identity=CALLER)]) as server,
         grpc.insecure_channel(server.address) as channel,
@@ -81,7 +64,7 @@ def automl(registry: ModelRegistry, gate: ClosableGate) -> Iterator[automl_v1.Pr
 
 
 @pytest.fixture
-def vertex(registry: ModelRegistry, gate: ClosableGate) -> Iterator[Callable[..., requests.Response]]:
+def vertex(registry: ModelRegistry, gate: ScriptedGate) -> Iterator[Callable[..., requests.Response]]:
     app = IdentityMiddleware(Starlette(routes=[*prediction_routes(registry, gate=gate)]))
     with serve(app) as server:
 
@@ -168,7 +151,7 @@ def test_automl_refuses_what_is_no_picture_or_too_large(
 
 
 def test_the_gate_sees_who_asks_automl_for_what(
-    automl: automl_v1.PredictionServiceClient, gate: ClosableGate, picture: bytes
+    automl: automl_v1.PredictionServiceClient, gate: ScriptedGate, picture: bytes
 ):
     _predict(automl, picture)
     assert gate.calls == [Call(identity=CALLER, method="automl.models.predict", resource=MODEL)]
@@ -185,12 +168,12 @@ def test_the_gate_sees_who_asks_automl_for_what(
 )
 def test_a_closed_gate_is_the_answer_of_automl(
     automl: automl_v1.PredictionServiceClient,
-    gate: ClosableGate,
+    gate: ScriptedGate,
     picture: bytes,
     status: int,
     expected: type[Exception],
 ):
-    gate.refusal = ApiError(status, "whatever", "the gate says no")
+    gate.before["automl.models.predict"] = refuse(status, "whatever", "the gate says no")
     with pytest.raises(expected, match="the gate says no"):
         _predict(automl, picture)
 
@@ -279,12 +262,12 @@ def test_vertex_names_what_is_wrong_with_a_request(vertex: Callable[..., request
 
 
 def test_the_gate_sees_who_asks_vertex_for_what_and_may_refuse(
-    vertex: Callable[..., requests.Response], gate: ClosableGate, picture: bytes
+    vertex: Callable[..., requests.Response], gate: ScriptedGate, picture: bytes
 ):
     assert vertex({"instances": [_instance(picture)]}).status_code == 200
     assert gate.calls == [Call(identity=CALLER, method="aiplatform.endpoints.predict", resource=ENDPOINT)]
     assert gate.left == gate.calls
-    gate.refusal = ApiError(429, "rateLimitExceeded", "Quota exceeded")
+    gate.before["aiplatform.endpoints.predict"] = refuse(429, "rateLimitExceeded", "Quota exceeded")
     assert _error(vertex({"instances": [_instance(picture)]})) == (429, "RESOURCE_EXHAUSTED", "Quota exceeded")
 
 

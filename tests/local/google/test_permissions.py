@@ -1,8 +1,7 @@
 """A service account may do exactly what bindings grant, and the answer to everything else is Google's 403."""
 
-import http.server
 import json
-import threading
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,9 @@ from google.pubsub_v1 import (
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 
 from local.deploy.processes import free_port
 from local.deploy.program import Stack, run_program
@@ -370,26 +371,16 @@ def test_the_model_answers_who_may_ask_it(cloud: Cloud):
 # Pushes.
 
 
-class Function(http.server.BaseHTTPRequestHandler):
-    """Answers with what it was sent."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(202)
-        self.send_header("content-type", "text/plain")
-        self.end_headers()
-        self.wfile.write(self.headers["ce-type"].encode() + b" " + body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
 @pytest.fixture
 def function() -> Iterator[int]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Function) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield server.server_port
-        server.shutdown()
+    """The port of a server that answers with what it was sent."""
+
+    async def echo(request: Request) -> Response:
+        content = request.headers["ce-type"].encode() + b" " + await request.body()
+        return Response(content, 202, media_type="text/plain")
+
+    with serve(Starlette(routes=[Route("/{path:path}", echo, methods=["POST"])])) as server:
+        yield int(server.url.rpartition(":")[2])
 
 
 @pytest.fixture
@@ -434,8 +425,8 @@ def test_a_function_that_is_gone_or_silent_is_answered_for(cloud: Cloud, front: 
     cloud.permissions.grant(replace(binding("run.invoker", "service", "sorter"), member="allUsers"))
     gone = front.open("gone", resource=SERVICE, port=free_port(), seconds=5)
     assert httpx.post(gone, content=b"", timeout=60).status_code == 503
-    with http.server.HTTPServer(("127.0.0.1", 0), Function) as silent:  # takes connections, answers none
-        slow = front.open("slow", resource=SERVICE, port=silent.server_port, seconds=0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, answers none
+        slow = front.open("slow", resource=SERVICE, port=silent.getsockname()[1], seconds=0.1)
         assert httpx.post(slow, content=b"").status_code == 504
     assert httpx.post(f"{front.url}/fn/unknown", content=b"").status_code == 404
 

@@ -15,10 +15,12 @@ from google.api_core.exceptions import BadRequest, Forbidden, GoogleAPICallError
 from google.cloud import storage
 from google.cloud.storage.exceptions import InvalidResponse
 
+from inspection.environment import STORAGE_EMULATOR
 from local.google.gate import Call
 from local.google.storage.records import MAX_METADATA_BYTES, MAX_NAME_BYTES
 from local.google.storage.store import ObjectStore
-from tests.local.conftest import FailingGate, LocalStorage, existing
+from tests.local.conftest import LocalStorage, existing
+from tests.support.gate import ScriptedGate, refuse
 
 QUANTUM = 256 * 1024
 PICTURE = bytes(range(256)) * 40 + b"\r"
@@ -374,10 +376,10 @@ def test_an_objects_own_headers_may_be_any_text(bucket: storage.Bucket):
 
 
 def test_who_asks_is_in_the_address_and_stays_in_every_address_of_the_answer(
-    bucket: storage.Bucket, local_storage: LocalStorage, gate: FailingGate, monkeypatch: pytest.MonkeyPatch
+    bucket: storage.Bucket, local_storage: LocalStorage, gate: ScriptedGate, monkeypatch: pytest.MonkeyPatch
 ):
     # As a deployed part is told where Cloud Storage is.
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"{local_storage.url}/as/{CAMERA}")
+    monkeypatch.setenv(STORAGE_EMULATOR, f"{local_storage.url}/as/{CAMERA}")
     camera = storage.Client(project="factory")
     # The client's tracing asks for the bucket, now and then, in a thread of its own.
     monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
@@ -406,18 +408,18 @@ def test_who_asks_is_in_the_address_and_stays_in_every_address_of_the_answer(
 
 
 @pytest.mark.parametrize("chunk_size", [None, QUANTUM])
-def test_the_gate_can_refuse_before_and_fail_after(chunk_size: int | None, bucket: storage.Bucket, gate: FailingGate):
-    gate.refuse_enter = "storage.objects.insert"
+def test_the_gate_can_refuse_before_and_fail_after(chunk_size: int | None, bucket: storage.Bucket, gate: ScriptedGate):
+    gate.before["storage.objects.insert"] = refuse(403, "forbidden")
     with pytest.raises(Forbidden, match=r"storage\.objects\.insert"):
         bucket.blob("x", chunk_size=chunk_size).upload_from_string(b"before")
-    gate.refuse_enter = None
+    gate.before.clear()
     assert bucket.get_blob("x") is None
-    gate.refuse_leave = "storage.objects.insert"
+    gate.after["storage.objects.insert"] = refuse(400, "onPurpose")
     with pytest.raises((BadRequest, InvalidResponse)):
         bucket.blob("x", chunk_size=chunk_size).upload_from_string(b"after")
     # The answer was lost, the object is there and whole.
     assert bucket.blob("x").download_as_bytes() == b"after"
-    gate.refuse_leave = "storage.objects.delete"
+    gate.after["storage.objects.delete"] = refuse(400, "onPurpose")
     with pytest.raises(BadRequest):
         bucket.blob("x").delete()
     assert bucket.get_blob("x") is None

@@ -12,7 +12,8 @@ import requests
 from google.auth import credentials as auth
 from google.cloud import storage
 
-from tests.local.conftest import SIGNER, FailingGate, LocalStorage, existing
+from tests.local.conftest import SIGNER, LocalStorage, existing
+from tests.support.gate import ScriptedGate, refuse
 
 STRANGER = "stranger@factory.iam.gserviceaccount.com"
 NAME = "unclear/Prüfstück #1 100%?.jpg"
@@ -65,7 +66,7 @@ def error(answer: requests.Response) -> tuple[int, str | None]:
 
 
 def test_a_good_url_downloads_with_the_signers_rights(
-    signed: Callable[..., str], gate: FailingGate, bucket: storage.Bucket
+    signed: Callable[..., str], gate: ScriptedGate, bucket: storage.Bucket
 ):
     url = signed()
     gate.clear()
@@ -74,7 +75,7 @@ def test_a_good_url_downloads_with_the_signers_rights(
     assert answer.headers["content-type"] == "image/jpeg"
     assert gate.counts() == {(SIGNER, "storage.objects.get"): 1}
     assert requests.get(url, headers={"range": "bytes=1-3"}, timeout=10).content == b"ict"
-    gate.refuse_enter = "storage.objects.get"
+    gate.before["storage.objects.get"] = refuse(403, "forbidden")
     assert error(requests.get(url, timeout=10)) == (403, "AccessDenied")
 
 

@@ -11,7 +11,8 @@ from google.cloud import storage
 from google.cloud.storage import transfer_manager
 
 from local.google.identity import identity_path
-from tests.local.conftest import FailingGate, LocalStorage, Published, existing
+from tests.local.conftest import LocalStorage, Published, existing
+from tests.support.gate import ScriptedGate, refuse
 
 MIB = 2**20
 
@@ -128,7 +129,7 @@ def test_a_given_up_upload_leaves_nothing(
 
 
 def test_each_step_asks_for_its_permission(
-    local_storage: LocalStorage, bucket: storage.Bucket, gate: FailingGate, begun: tuple[str, str]
+    local_storage: LocalStorage, bucket: storage.Bucket, gate: ScriptedGate, begun: tuple[str, str]
 ) -> None:
     address, upload = begun
     camera = address.replace(
@@ -140,10 +141,10 @@ def test_each_step_asks_for_its_permission(
         "storage.multipartUploads.abort": lambda: requests.delete(camera, params={"uploadId": upload}),
     }
     for method, step in steps.items():
-        gate.refuse_enter = method
+        gate.before[method] = refuse(403, "forbidden")
         answer = step()
         assert (answer.status_code, "<Code>AccessDenied</Code>" in answer.text) == (403, True)
-        gate.refuse_enter = None
+        gate.before.clear()
         assert step().ok
     asked = {(call.method, call.identity, call.object) for call in gate.calls if call.identity}
     assert asked == {(method, "camera@factory.iam.gserviceaccount.com", "a.bin") for method in steps}

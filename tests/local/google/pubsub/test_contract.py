@@ -1,7 +1,5 @@
 """What Google's own client finds at the local cloud's Pub/Sub, and at Google's emulator where that is installed."""
 
-import http.server
-import json
 import threading
 import time
 from base64 import b64decode
@@ -16,7 +14,12 @@ from google.cloud.pubsub_v1.subscriber.message import Message
 from google.pubsub_v1 import PubsubMessage
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import PullRequest, ReceivedMessage
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from local.google.http import serve
 from tests.local.google.pubsub.conftest import PROJECT, Service
 
 pytestmark = pytest.mark.xdist_group("pubsub contract")
@@ -142,31 +145,21 @@ def test_a_streaming_pull_hands_out_no_more_than_its_subscriber_takes(service: S
     assert pull_now(service, subscription) == []
 
 
-class Endpoint(http.server.BaseHTTPRequestHandler):
-    """Keeps what is pushed, refuses the first."""
-
-    pushes: Queue[dict[str, Any]]
-    refused: threading.Event
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(204 if self.refused.is_set() else 503)
-        self.refused.set()
-        self.end_headers()
-        self.pushes.put(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
 @pytest.fixture
 def endpoint() -> Generator[tuple[str, "Queue[dict[str, Any]]"]]:
+    """The address of a server that keeps what is pushed and refuses the first push."""
     pushes: Queue[dict[str, Any]] = Queue()
-    handler = type("Handler", (Endpoint,), {"pushes": pushes, "refused": threading.Event()})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}/", pushes
-        server.shutdown()
+    refused = threading.Event()
+
+    async def take(request: Request) -> Response:
+        body = await request.json()
+        status = 204 if refused.is_set() else 503
+        refused.set()
+        pushes.put(body)
+        return Response(status_code=status)
+
+    with serve(Starlette(routes=[Route("/", take, methods=["POST"])])) as server:
+        yield f"{server.url}/", pushes
 
 
 def test_a_push_is_tried_until_the_endpoint_takes_it(

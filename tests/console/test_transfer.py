@@ -7,7 +7,9 @@ import pytest
 from console import transfer
 from console.progress import counting
 from console.transfer import TransferError, print_uploaded, split_uri, storage_client, upload
-from tests.automl.factory import Cloud
+from inspection.environment import STORAGE_EMULATOR
+from tests.support.gate import refuse
+from tests.support.storage import INSERT, Cloud
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_what_is_there_is_not_sent_again(cloud: Cloud, files: list[tuple[Path, s
     assert (uploaded.sent, uploaded.already_there) == (15, 25)
     assert cloud.blob(bucket, "in/3.jpg").generation == generation
     # Those that start before the first answer are sent in vain, and refused.
-    assert cloud.gate.uploads() <= 15 + 4
+    assert cloud.uploads() <= 15 + 4
 
 
 def test_nothing_is_overwritten(cloud: Cloud, files: list[tuple[Path, str]]):
@@ -54,7 +56,8 @@ def test_a_file_that_fails_is_listed_and_the_others_go_on(
     cloud: Cloud, files: list[tuple[Path, str]], capsys: pytest.CaptureFixture[str]
 ):
     bucket = cloud.bucket()
-    cloud.gate.refuse = "in/7.jpg"
+    refused = refuse(400, "invalid", "refused on purpose")
+    cloud.gate.before[INSERT] = lambda call: call.object == "in/7.jpg" and refused(call)
     files[8][0].unlink()
     uploaded = upload(files, bucket)
     print_uploaded(uploaded)
@@ -64,7 +67,7 @@ def test_a_file_that_fails_is_listed_and_the_others_go_on(
     assert "refused on purpose" in told
     assert "8.jpg" in told
     assert "38 sent, 0 there already, 2 failed; run the same command again" in told
-    cloud.gate.refuse = None
+    cloud.gate.reset()
     assert upload(files[:8], bucket).sent == 1
 
 
@@ -104,14 +107,14 @@ def test_a_server_that_does_not_answer_is_told(
     monkeypatch: pytest.MonkeyPatch, cloud: Cloud, files: list[tuple[Path, str]]
 ):
     monkeypatch.setattr(transfer, "_RETRY", transfer._RETRY.with_timeout(0.1))  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    monkeypatch.setenv(STORAGE_EMULATOR, "http://127.0.0.1:1")
     storage_client.cache_clear()
     with pytest.raises(TransferError, match="network"):
         upload(files, storage_client().bucket("b"))
 
 
 def test_without_credentials_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.delenv(STORAGE_EMULATOR, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     storage_client.cache_clear()
     with pytest.raises(TransferError, match="gcloud auth application-default login"):
