@@ -1,66 +1,15 @@
 """A reviewer at the page: keys, undo, colleagues, a bad connection, in a real browser against the real app."""
 
 import re
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Route, expect
 
-from tests.browser.review_desk import ANNA, BERT, FRONTEND, LABELS, Desk
-
-Open = Callable[..., Page]
-DECISION = "**/decision"
+from tests.browser.pages import DECISION, Open, answered, decided_count, sent, shown
+from tests.browser.review_desk import ANNA, BERT, Desk
 
 # One browser, and one build of the page.
 pytestmark = pytest.mark.xdist_group("browser")
-
-
-@pytest.fixture
-def open_page(browser: Browser, desk: Desk) -> Generator[Open]:
-    """Opens the page in a browser of its own, as another reviewer on another machine would; nothing may go wrong in it."""
-    trouble: list[str] = []
-    with ExitStack() as contexts:
-
-        def open_one(
-            reviewer: str = ANNA,
-            *,
-            labels: tuple[str, ...] = LABELS,
-            intercepted: bool = False,
-            **options: Any,  # noqa: ANN401  # Playwright's own
-        ) -> Page:
-            context = contexts.enter_context(browser.new_context(**options))
-            context.set_default_timeout(10_000)
-            page = context.new_page()
-            if intercepted:
-                # The first route makes Chromium intercept; on a page that is loaded already it may miss the next request.
-                page.route("**/nothing", lambda route: route.continue_())
-            page.on("pageerror", lambda error: trouble.append(str(error)))
-            page.on("console", lambda message: trouble.append(message.text) if "Security" in message.text else None)
-            page.goto(desk.open(reviewer, labels))
-            return page
-
-        yield open_one
-    assert trouble == []
-
-
-def shown(page: Page, name: str) -> None:
-    """Waits until this picture is on the screen and can be decided on."""
-    expect(page.locator(".name").first).to_have_text(name)
-    expect(page.get_by_role("button", name=LABELS[0])).to_have_attribute("aria-disabled", "false")
-
-
-@contextmanager
-def answered(page: Page, path: str = DECISION) -> Generator[None]:
-    """The block, and the server's answer to what it does."""
-    with page.expect_response(path) as response:
-        yield
-    assert response.value.ok
-
-
-def decided_count(page: Page, count: int) -> None:
-    expect(page.get_by_test_id("decided")).to_have_text(str(count))
 
 
 # Keys
@@ -136,11 +85,6 @@ def test_a_key_held_down_on_sixty_pictures_makes_sixty_decisions(desk: Desk, ope
     decided_count(page, 60)
     sent(page)
     assert desk.names("human_decided") == [f"ok_{name}" for name in names]
-
-
-def sent(page: Page) -> None:
-    """Waits until nothing is left to be sent."""
-    expect(page.get_by_role("main")).to_have_attribute("data-unsent", "0")
 
 
 def test_zoom_brightness_and_contrast_stay_as_set(desk: Desk, open_page: Open) -> None:
@@ -385,100 +329,3 @@ def test_an_app_that_does_not_answer_is_asked_again(desk: Desk, open_page: Open,
     page.unroute("**/api/session")
     page.get_by_role("button", name="Try now").click()
     shown(page, name)
-
-
-# For everybody
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 360])
-def test_axe_finds_nothing(desk: Desk, open_page: Open, scheme: str, width: int) -> None:
-    first, second = desk.put(2)
-    page = open_page(color_scheme=scheme, viewport={"width": width, "height": 740}, bypass_csp=True)
-    page.add_script_tag(path=FRONTEND / "node_modules" / "axe-core" / "axe.min.js")
-    shown(page, first)
-    assert violations(page) == []
-    page.get_by_role("button", name="Zoom, brightness and contrast").click()
-    assert violations(page) == []
-    page.keyboard.press("Escape")
-    page.keyboard.press("?")
-    expect(page.get_by_role("dialog")).to_be_visible()
-    assert violations(page) == []
-    page.keyboard.press("Escape")
-    desk.bucket.blob(f"unclear/{first}").delete()
-    page.keyboard.press("1")
-    expect(page.locator(".message")).to_be_visible()
-    shown(page, second)
-    assert violations(page) == []
-    page.context.set_offline(True)
-    page.keyboard.press("1")
-    expect(page.get_by_role("alert")).to_be_visible()
-    assert violations(page) == []
-
-
-def violations(page: Page) -> list[str]:
-    found: list[str] = page.evaluate(
-        """async () => (await axe.run()).violations.map(
-            ({id, help, nodes}) => `${id}: ${help}: ${nodes.map((node) => node.html).join(" | ")}`)"""
-    )
-    return found
-
-
-@pytest.mark.parametrize("labels", [LABELS, tuple(f"label number {number}" for number in range(1, 10))])
-def test_a_phone_shows_everything_in_its_width_with_large_targets(
-    desk: Desk, open_page: Open, labels: tuple[str, ...]
-) -> None:
-    first, second = desk.put(2)
-    page = open_page(labels=labels, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
-    expect(page.locator(".name").first).to_have_text(first)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
-    assert page.evaluate("document.documentElement.scrollHeight") == 740
-    buttons = page.locator("main button:visible")
-    sizes = [box for button in buttons.all() if (box := button.bounding_box())]
-    assert len(sizes) == len(labels) + 4
-    assert all(size["width"] >= 48 and size["height"] >= 48 for size in sizes), sizes
-    with answered(page):
-        page.get_by_role("button", name=labels[0]).tap()
-    expect(page.locator(".name").first).to_have_text(second)
-
-
-def test_the_keyboard_alone_reaches_every_button_and_shows_where_it_is(desk: Desk, open_page: Open) -> None:
-    first, second = desk.put(2)
-    page = open_page()
-    shown(page, first)
-    reached: list[str] = []
-    for _ in range(2 + len(LABELS) + 2):
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.innerText"))
-        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    names = ["Zoom", "Help", *LABELS, "Undo", "Skip"]
-    assert [name in text for name, text in zip(names, reached, strict=True)] == [True] * len(names), reached
-    page.get_by_role("button", name="ok").focus()
-    with answered(page):
-        page.keyboard.press("Enter")
-    shown(page, second)
-
-
-def test_a_screen_reader_hears_what_was_decided_and_what_is_next(desk: Desk, open_page: Open) -> None:
-    first, second = desk.put(2)
-    page = open_page()
-    heard = page.get_by_role("status").first
-    expect(heard).to_have_text(f"Next: ok, 50 %, {first}.")
-    shown(page, first)
-    page.keyboard.press("2")
-    expect(heard).to_have_text(f"defect. Next: defect, 57 %, {second}.")
-    expect(page.get_by_role("img", name=f"{second}, for the model most likely defect")).to_be_visible()
-
-
-def test_the_help_names_every_label_and_keeps_keys_from_deciding(desk: Desk, open_page: Open) -> None:
-    (first,) = desk.put(1)
-    page = open_page()
-    shown(page, first)
-    page.keyboard.press("?")
-    dialog = page.get_by_role("dialog")
-    for label in LABELS:
-        expect(dialog.get_by_text(label, exact=True)).to_be_visible()
-    page.keyboard.press("1")
-    page.keyboard.press("Escape")
-    expect(dialog).to_be_hidden()
-    decided_count(page, 0)

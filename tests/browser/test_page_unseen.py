@@ -7,10 +7,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.pages import Open, answered, decided_count, sent, shown
 from tests.browser.review_desk import Desk, metadata
-from tests.browser.test_page_review import Open, answered, decided_count, open_page, sent, shown
-
-__all__ = ["open_page"]
 
 pytestmark = pytest.mark.xdist_group("browser")
 

@@ -4,7 +4,6 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,44 +12,11 @@ from inspection.environment import STORAGE_EMULATOR
 from inspection.layout import MAX_METADATA_BYTES, REVIEW_RESERVE_BYTES, metadata_bytes, names_in, source_uri
 from inspection.message import Prediction
 from local.google.gate import ApiError, Call
+from tests.functions.predictions import MODEL, generation_of, predicted, rejected
 from tests.functions.stage import Cloud, Function, MoveStarter, Push, picture, push, start
 from tests.support.gate import refuse
 
 Lines = Callable[[], list[dict[str, Any]]]
-MODEL = "projects/factory/locations/europe-west4/endpoints/42"
-
-
-def generation_of(announced: Push) -> int:
-    return int(announced["message"]["attributes"]["objectGeneration"])
-
-
-def predicted(announced: Push, label: str = "ok", score: float = 0.95, **optional: object) -> Push:
-    """What predict publishes for an announced image."""
-    attributes = announced["message"]["attributes"]
-    prediction = Prediction(
-        bucket_name=attributes["bucketId"],
-        image_name=attributes["objectId"],
-        generation=generation_of(announced),
-        model=MODEL,
-        predicted_at="2026-11-21T08:30:00+00:00",
-        prediction_label=label,
-        prediction_score=score,
-        predictions={label: score},
-    )
-    return push(replace(prediction, **optional).to_json())
-
-
-def rejected(announced: Push, reason: str) -> Push:
-    attributes = announced["message"]["attributes"]
-    prediction = Prediction(
-        bucket_name=attributes["bucketId"],
-        image_name=attributes["objectId"],
-        generation=generation_of(announced),
-        model=MODEL,
-        predicted_at="2026-11-21T08:30:00+00:00",
-        error=reason,
-    )
-    return push(prediction.to_json())
 
 
 @pytest.mark.parametrize(

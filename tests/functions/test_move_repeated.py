@@ -11,8 +11,8 @@ from inspection.environment import STORAGE_EMULATOR
 from inspection.layout import decided_names, names_in, source_uri
 from inspection.push import REPEATED
 from local.google.gate import ApiError, Call
+from tests.functions.predictions import generation_of, predicted
 from tests.functions.stage import ANSWER_OF_2048, FUNCTION, Cloud, Function, MoveStarter, Push, answering, start
-from tests.functions.test_move import generation_of, predicted
 from tests.support.gate import refuse
 
 Lines = Callable[[], list[dict[str, Any]]]

@@ -29,7 +29,6 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from local.deploy.processes import free_port
-from local.deploy.program import Stack, run_program
 from local.google.front import Front
 from local.google.gate import Call, RequestLog
 from local.google.http import serve
@@ -43,7 +42,6 @@ from local.google.permissions import (
     Binding,
     PermissionGate,
     Permissions,
-    UnknownGrantError,
     needs,
 )
 from local.google.pubsub.rpc import PubSubHandler
@@ -52,26 +50,13 @@ from local.google.rpc import RunningGrpcServer
 from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
 from local.google.storage.store import ObjectStore
-from tests.infra.google_stand_in import REVIEWED, Google, declare
+from tests.local.google.bindings import PART, PROJECT, binding
 
-PROJECT = "factory"
-PART = "part@factory.iam.gserviceaccount.com"
 AGENT = "service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
 TOPIC = f"projects/{PROJECT}/topics/news"
 SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/readers"
 ENDPOINT = f"projects/{PROJECT}/locations/europe-west4/endpoints/42"
 SERVICE = f"projects/{PROJECT}/locations/europe-west3/services/sorter"
-
-
-def binding(role: str, kind: str, resource: str, *, to: str = PART, condition: str | None = None) -> Binding:
-    return Binding(
-        name="grant",
-        kind=kind,
-        resource=resource,
-        role=f"roles/{role}",
-        member=f"serviceAccount:{to}",
-        condition=condition,
-    )
 
 
 @dataclass(frozen=True)
@@ -429,33 +414,3 @@ def test_a_function_that_is_gone_or_silent_is_answered_for(cloud: Cloud, front: 
         slow = front.open("slow", resource=SERVICE, port=silent.getsockname()[1], seconds=0.1)
         assert httpx.post(slow, content=b"").status_code == 504
     assert httpx.post(f"{front.url}/fn/unknown", content=b"").status_code == 404
-
-
-# What is not known here.
-
-
-@pytest.mark.parametrize(
-    ("unknown", "expected"),
-    [
-        (binding("storage.admin", "bucket", "pictures"), ["roles/storage.admin", "add them to ROLES"]),
-        (binding("storage.objectUser", "folder", "pictures"), ["a folder", "not known"]),
-        (binding("storage.objectUser", "bucket", "b", condition="true"), ["the condition 'true'", "startsWith"]),
-    ],
-)
-def test_a_grant_of_which_nothing_is_known_is_an_error_that_says_what_to_do(unknown: Binding, expected: list[str]):
-    with pytest.raises(UnknownGrantError) as error:
-        Permissions(PROJECT).grant(unknown)
-    assert all(part in str(error.value) for part in expected)
-
-
-def test_the_roles_that_are_known_are_those_that_the_program_grants():
-    programs = [declare(**REVIEWED), declare(modelId="ICN7")]
-    granted = {resource.inputs["role"] for program in programs for resource in program if "role" in resource.inputs}
-    assert granted == ROLES.keys()
-    local = run_program(Stack.read("local"), Google()).resources
-    assert {resource.inputs["role"] for resource in local if "role" in resource.inputs} <= ROLES.keys()
-
-
-def test_each_role_that_reads_objects_lists_them_too_so_that_a_missing_one_is_always_404():
-    for role, permissions in ROLES.items():
-        assert ("storage.objects.get" in permissions) <= ("storage.objects.list" in permissions), role
