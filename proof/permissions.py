@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 import grpc
 import httpx
+from google.api_core.exceptions import DeadlineExceeded
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
@@ -116,11 +118,11 @@ class Line:
         subscription = self.cloud.outputs["deadLetters"][path]
         deadline = time.monotonic() + SECONDS_TO_WAIT
         while time.monotonic() < deadline:
-            for received in self.subscriber.pull(
-                subscription=subscription, max_messages=1, timeout=10
-            ).received_messages:
-                self.subscriber.acknowledge(subscription=subscription, ack_ids=[received.ack_id])
-                return received.message.data
+            with suppress(DeadlineExceeded):  # Pub/Sub answers once there is a message
+                pulled = self.subscriber.pull(subscription=subscription, max_messages=1, timeout=10)
+                for received in pulled.received_messages:
+                    self.subscriber.acknowledge(subscription=subscription, ack_ids=[received.ack_id])
+                    return received.message.data
         return None
 
 
