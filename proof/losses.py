@@ -17,7 +17,7 @@ from rich.table import Table
 
 from inspection import layout
 from local.google.faults import Kind, NoFaults, Once, When
-from proof.losses_stage import (
+from proof.losses_images import (
     ANNA,
     BERT,
     DARK,
@@ -29,11 +29,10 @@ from proof.losses_stage import (
     PREDICT_VERTEX,
     PREDICTION,
     REVIEW,
-    Line,
-    app_tries_again,
     picture,
-    running_line,
 )
+from proof.losses_parts import app_tries_again
+from proof.losses_stage import Line, running_line
 from proof.report import finish, report_console
 
 NAME = "shift 2/part #7.jpg"

@@ -26,22 +26,10 @@ from rich.table import Table
 
 from inspection import layout
 from local.google.faults import Kind, NoFaults, Once, Randomly, When
-from proof.losses_stage import (
-    DARK,
-    GREY,
-    INBOUND,
-    LABELS,
-    LIGHT,
-    MOVE,
-    PREDICT,
-    PREDICTION,
-    REVIEW,
-    Line,
-    Page,
-    Subscription,
-    picture,
-    running_line,
-)
+from proof.losses_images import DARK, GREY, INBOUND, LABELS, LIGHT, MOVE, PREDICT, PREDICTION, REVIEW, picture
+from proof.losses_messages import Subscription
+from proof.losses_parts import Page
+from proof.losses_stage import Line, running_line
 from proof.report import finish, report_console
 from webapp.reviewing import CLAIM_TIME
 

@@ -29,7 +29,8 @@ from local.deploy.runner import Program
 from local.google.faults import FaultyGate, Kind, NoFaults, Randomly, When
 from local.google.gate import Call, RequestLog
 from local.google.models.classifier import ready_model
-from proof.losses_stage import CONTENT_TYPES, Found, Sent, what_is_wrong
+from proof.losses_check import Found, Sent, what_is_wrong
+from proof.losses_images import CONTENT_TYPES
 from proof.report import finish, report_console
 
 FUNCTIONS = ("-predict", "-move")

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from proof.report import finish, report_console
 from tests.infra.planted import PLANTED, PRODUCTION
-from tests.infra.policies import POLICIES, Program, violations
+from tests.infra.policies import POLICIES, violations
+from tests.infra.program import Program
 
 STACKS = ("dev", "local", "production")
 STRICT = "production"

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from tests.infra.google_stand_in import NUMBER, PROJECT, REVIEWED
-from tests.infra.policies import ENCRYPTED, Program
+from tests.infra.known import ENCRYPTED
+from tests.infra.program import Program
 
 OWN = f"@{PROJECT}.iam.gserviceaccount.com"
 PREDICT, PUSH, BUILD = (f"inspection-test-{part}{OWN}" for part in ("predict", "push", "build"))

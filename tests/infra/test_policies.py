@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from local.deploy.program import ROOT
+from tests.infra.known import GRANTS, KINDS, PROJECT_WIDE
 from tests.infra.planted import PLANTED, PRODUCTION, Plant
-from tests.infra.policies import GRANTS, KINDS, POLICIES, PROJECT_WIDE, Program, violations
+from tests.infra.policies import POLICIES, violations
+from tests.infra.program import Program
 
 MODEL_ELSEWHERE = "projects/models-of-all/locations/us-central1/models/ICN7"
 

@@ -9,7 +9,8 @@ import pytest
 from inspection import layout
 from local.google.faults import Kind, Once, When
 from proof.losses import PIPELINE, REVIEWING, Scenario, describe, matrix
-from proof.losses_stage import DARK, INBOUND, MOVE, PREDICT, PREDICTION, Line, picture, running_line
+from proof.losses_images import DARK, INBOUND, MOVE, PREDICT, PREDICTION, picture
+from proof.losses_stage import Line, running_line
 
 
 @pytest.fixture
