@@ -46,7 +46,7 @@ proof: setup  ## show that no picture is lost, no permission is too many, no bad
 EXPORT = $(UV) export --frozen --no-emit-project --no-header --quiet
 lock: setup  ## write uv.lock anew, and from it the requirements of what is deployed
 	$(UV) lock
-	$(EXPORT) --only-group predict -o functions/predict/requirements.txt
+	for kind in automl vertex own; do $(EXPORT) --only-group predict-$$kind -o functions/predict/requirements-$$kind.txt; done
 	$(EXPORT) --only-group move -o functions/move/requirements.txt
 	$(EXPORT) --only-group webapp -o webapp/requirements.txt
 

@@ -227,6 +227,7 @@ class Settings(_Model):
     inbound_bucket: str = Field(description=BUCKET_NAME_RULE)
     prediction_bucket: str = Field(description=BUCKET_NAME_RULE)
     sources_bucket: str = Field(description=BUCKET_NAME_RULE)
+    models_bucket: str = Field(description=BUCKET_NAME_RULE)
     bucket_location: str = Field(description="a region, or a multi-region such as EU or US")
 
     # What a stack must say if it wants its images to be at risk; the defaults are the safe ones.
@@ -392,7 +393,7 @@ class Settings(_Model):
             )
         return _require(name, ok=is_prefix(name))
 
-    @field_validator("inbound_bucket", "prediction_bucket", "sources_bucket")
+    @field_validator("inbound_bucket", "prediction_bucket", "sources_bucket", "models_bucket")
     @classmethod
     def _check_bucket(cls, bucket: str, info: ValidationInfo) -> str:
         if not is_bucket_name(bucket):
@@ -431,7 +432,7 @@ _OF_OAUTH_CLIENT = "GOCSPX-"
 """How Google begins an OAuth client's secret, which may be taken for its ID."""
 
 _OBJECTS: Mapping[str, type[BaseModel]] = {"predict": PredictLimits, "move": FunctionLimits, "review": ReviewLimits}
-_BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket")
+_BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket", "models_bucket")
 
 
 def load_settings() -> Settings:
@@ -480,6 +481,7 @@ def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
         "inboundBucket": f"{prefix}-inbound",
         "predictionBucket": f"{prefix}-predicted",
         "sourcesBucket": f"{prefix}-sources",
+        "modelsBucket": f"{prefix}-models",
         "bucketLocation": values.get(REGION, "missing"),
         "appEngineLocation": app_engine_location(str(values.get(REGION, "missing"))),
         # Named, as a default is not checked, and these may be missed.
@@ -492,7 +494,9 @@ def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
         errors = error.errors()
     made = {
         "name": "made from the stack's name",
-        **dict.fromkeys(("inboundBucket", "predictionBucket", "sourcesBucket"), f"made from {PROJECT} and name"),
+        **dict.fromkeys(
+            ("inboundBucket", "predictionBucket", "sourcesBucket", "modelsBucket"), f"made from {PROJECT} and name"
+        ),
         **dict.fromkeys(("bucketLocation", "appEngineLocation"), f"taken from {REGION}"),
     }
     origins = {key: origin for key, origin in made.items() if key not in values}

@@ -21,6 +21,7 @@ from automl.dataset.catalogue import LEAST_PICTURES
 from automl.dataset.import_file import Format
 from automl.dataset.import_reader import MalformedImportFileError, Survey, pictures, survey
 from automl.dataset.split import Set
+from automl.own.symmetry import Symmetry
 from automl.picture import UnusableImageError, prepare
 from automl.services import training_run as training
 from automl.services.service import (
@@ -84,19 +85,41 @@ def train(  # typer's help tells the arguments
     *,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IMPORT_FILE...", help="gs://..., from `inspection dataset`; several are put together."),
+        typer.Argument(
+            metavar="IMPORT_FILE...",
+            help="gs://..., from `inspection dataset`; several are put together. --backend own also takes a folder "
+            "with a sub-folder for each label.",
+        ),
     ] = None,
-    name: Annotated[str, typer.Option(help=f"Of data set and model: {_NAME_RULE}.")],
+    name: Annotated[str, typer.Option(help=f"Of data set and model: {_NAME_RULE}.")] = "",
     budget: Annotated[int, typer.Option(metavar="NODE_HOURS", help="At most so much is trained: 8 to 800.")] = 8,
     backend: Annotated[
         Backend | None,
-        typer.Option(help="AutoML Vision, or AutoML on Vertex AI. Default: whose format the import file has."),
+        typer.Option(
+            help="AutoML Vision, AutoML on Vertex AI, or own: a model file, trained here. Default: whose format the "
+            "import file has."
+        ),
     ] = None,
     multi_label: Annotated[
         bool, typer.Option("--multi-label", help="A picture may have several labels. (JSON Lines say it themselves.)")
     ] = False,
     yes: Yes = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training of that name.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(parser=given_path, metavar="FILE", help="own: where the model goes, FILE.onnx.")
+    ] = None,
+    only_good: Annotated[
+        bool,
+        typer.Option("--only-good", help="own: learn from images labelled ok alone; what looks different is defect."),
+    ] = False,
+    symmetry: Annotated[
+        Symmetry,
+        typer.Option(
+            help="own: how a part may lie and still be the same: as it does, mirrored too, or turned in any way.",
+        ),
+    ] = Symmetry.FLIP,
+    seed: Annotated[int, typer.Option(min=0, help="own: the same images and seed give the same file.")] = 0,
+    size: Annotated[int, typer.Option(metavar="PIXELS", help="own: of each side of what the model looks at.")] = 448,
     project: Project = None,
     location: Location = None,
 ) -> None:
@@ -123,8 +146,27 @@ def train(  # typer's help tells the arguments
         --backend vertex --project PROJECT
       inspection model train --name parts --project PROJECT --resume
 
+    \b
+    A model of your own, on this machine; begun again it goes on where it was:
+      inspection model train parts/ --backend own --out parts.onnx
+
     Exit code: 0 trained, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """  # noqa: D301  # \b is a real backspace: click's mark for lines to keep
+    if backend is Backend.OWN:
+        from automl.commands.own import train_own
+        from automl.own.images import UnusableImagesError
+        from automl.own.training import Options
+
+        options = Options(size=size, symmetry=symmetry, seed=seed, multi_label=multi_label)
+        with _told_errors():
+            try:
+                train_own(files or [], out, options, only_good=only_good)
+            except UnusableImagesError as error:
+                _fail(str(error))
+            except KeyboardInterrupt:
+                _warn("Interrupted. The same command goes on where this one was.")
+                raise typer.Exit(INTERRUPTED) from None
+        return
     if not _NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is no name: {_NAME_RULE}", param_hint="--name")
     with _told_errors():

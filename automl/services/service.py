@@ -203,6 +203,8 @@ class Service(Protocol):
 
 def service_for(backend: Backend, *, project: str, location: str | None = None) -> Service:
     """The service; only that one's client library is imported."""
+    if backend is Backend.OWN:
+        raise ServiceError("a model file of your own runs in the function, and no service has it")
     location = location or LIMITS[backend].location
     match backend:
         case Backend.AUTOML:

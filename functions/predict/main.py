@@ -14,7 +14,7 @@ from typing import Any
 
 import flask
 import functions_framework
-from classifiers import Classifier, classifier_for
+from classifiers import Answer, Classifier, classifier_for
 from cloudevents.http import CloudEvent
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.exceptions import GoogleAuthError
@@ -27,7 +27,7 @@ from werkzeug.exceptions import HTTPException
 
 from inspection.logs import Steps, structured_logger
 from inspection.message import NewImage, Prediction
-from inspection.model_id import ModelId, parse_model_id
+from inspection.model_id import Backend, ModelId, parse_model_id
 from inspection.push import REPEATED, RetryLaterError, answer_failure, failed_request, is_repeated, message_of
 
 MAX_FILE_BYTES = 50_000_000
@@ -53,7 +53,7 @@ def _settings() -> tuple[ModelId, str]:
         model = parse_model_id(model_id, project="")
     except ValueError as error:
         raise ValueError(f"MODEL_ID: {error}") from None
-    if not model.project:
+    if model.backend is not Backend.OWN and not model.project:
         raise ValueError(f"MODEL_ID is {model_id!r}; allowed is a whole name: projects/P/locations/L/models/{model_id}")
     topic = os.environ.get("PREDICTIONS_TOPIC", "")
     if not re.fullmatch(r"projects/[^/]+/topics/[^/]+", topic):
@@ -115,7 +115,7 @@ def predict(event: CloudEvent) -> None:
     fields: dict[str, object] = {"image": image.image_name, "generation": image.generation, "model": MODEL.name}
     flask.g.fields = fields
 
-    predictions: dict[str, float] = {}
+    said = Answer({})
     error = _why_not_to_read(image)
     if error is None:
         with steps.time("read"):
@@ -127,12 +127,13 @@ def predict(event: CloudEvent) -> None:
             with steps.time("prepare"):
                 jpeg = prepare(unpack(data, image.content_encoding, at_most=MAX_FILE_BYTES))
             with steps.time("classify"):
-                predictions = _clients().classifier.classify(jpeg)
+                said = _clients().classifier.classify(jpeg)
         except UnusableImageError as reason:
             error = str(reason)
         except DecoderError as failure:
             raise RetryLaterError(f"Decoding {image.image_name} failed and is retried: {failure}") from failure
 
+    predictions = said.scores
     label = max(predictions, key=predictions.__getitem__) if predictions else None
     score = predictions[label] if label is not None else None
     prediction = Prediction(
@@ -148,6 +149,7 @@ def predict(event: CloudEvent) -> None:
         content_type=image.content_type,
         content_encoding=image.content_encoding,
         metadata=image.metadata,
+        heat_map=said.heat_map,
     )
     with steps.time("publish"):
         _publish(prediction, repeated=is_repeated(flask.request.get_json(silent=True), attributes))

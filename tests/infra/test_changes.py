@@ -153,6 +153,7 @@ def test_the_template_asks_for_keys_that_exist_and_for_all_that_are_required():
         "inboundBucket",
         "predictionBucket",
         "sourcesBucket",
+        "modelsBucket",
         "bucketLocation",
         "appEngineLocation",
     }
