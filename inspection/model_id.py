@@ -30,9 +30,9 @@ class ModelId:
 
 
 MODEL_ID_RULE = (
-    "an AutoML Vision model (ICN1234567890 or projects/P/locations/us-central1/models/ICN1234567890), a Vertex AI "
-    "endpoint (projects/P/locations/us-central1/endpoints/1234567890) or a model file of your own "
-    "(gs://BUCKET/models/castings-3.onnx)"
+    "an AutoML Vision model (ICN1234567890 or projects/P/locations/us-central1/models/ICN1234567890), a model file of "
+    "your own (gs://BUCKET/models/castings-3.onnx) or a Vertex AI endpoint "
+    "(projects/P/locations/us-central1/endpoints/1234567890)"
 )
 
 _PROJECT = r"(?P<project>[a-z][a-z0-9.:-]*[a-z0-9]|\d+)"

@@ -119,7 +119,7 @@ def train(  # typer's help tells the arguments
         ),
     ] = Symmetry.FLIP,
     seed: Annotated[int, typer.Option(min=0, help="own: the same images and seed give the same file.")] = 0,
-    size: Annotated[int, typer.Option(metavar="PIXELS", help="own: of each side of what the model looks at.")] = 448,
+    size: Annotated[int, typer.Option(metavar="PIXELS", help="own: of each side of what the model looks at.")] = 384,
     project: Project = None,
     location: Location = None,
 ) -> None:

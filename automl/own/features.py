@@ -34,6 +34,8 @@ _TINY = 1e-6
 class Stage:
     """The names of a stage's values in the graph, each (1, channels, places) or (1, channels, 1)."""
 
+    map: str
+    """(1, channels, rows, columns)."""
     flat: str
     mean: str
     spread: str
@@ -76,6 +78,7 @@ def add_stages(graph: Graph, size: int, weights: Weights) -> list[Stage]:
         bottom, _ = graph.node("TopK", flat, graph.whole(extremes), outputs=2, axis=2, largest=0)
         found.append(
             Stage(
+                map=value,
                 flat=flat,
                 mean=mean,
                 spread=graph.node("Sqrt", graph.node("Add", variance, graph.number(_TINY))),

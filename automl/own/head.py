@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from inspection.model_file import Kind
 
 FOLDS = 5
-_STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2)
+_STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2)
 """Inverse regularisation, from stronger to weaker."""
 _TINY = 1e-7
 
@@ -30,8 +30,44 @@ class Head:
     strength: float
     temperature: Numbers
     """What logits were divided by, for each label: above 1 the head was too sure of itself."""
+    held_out_logits: Numbers
+    """Of each image, calibrated, by a head that did not learn from it."""
     held_out: Numbers
     """The probabilities of each image by a head that did not learn from it."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How a head's logits and a memory of good parts are put together: `logits * share + odd * others + bias`.
+
+    `others` is 0 for the good label, 1 for each other.
+    """
+
+    share: float
+    odd: float
+    bias: float
+    held_out: Numbers
+
+
+def blend(logits: Numbers, odd: Numbers, truth: NDArray[np.bool_], good: int, seed: int) -> Blend:
+    """Fit the three numbers on held-out images; their probabilities come from numbers that were fitted on others."""
+    others = np.arange(truth.shape[1]) != good
+
+    def mixed(numbers: Numbers, rows: Any) -> Numbers:  # noqa: ANN401 - an index
+        more = numbers[1] * odd[rows, None] + numbers[2]
+        return cast("Numbers", numbers[0] * logits[rows] + more * others)
+
+    def fitted(rows: Any) -> Numbers:  # noqa: ANN401 - an index
+        def loss(numbers: Numbers) -> float:
+            return _loss(mixed(numbers, rows), truth[rows], Kind.SINGLE_LABEL)
+
+        return np.asarray(minimize(loss, np.array([0.5, 0.5, 0.0]), method="Nelder-Mead").x, np.float64)
+
+    held_out = np.zeros(truth.shape)
+    for learn, held in _folds(truth, Kind.SINGLE_LABEL, seed):
+        held_out[held] = probabilities(mixed(fitted(learn), held), Kind.SINGLE_LABEL)
+    share, odd_weight, bias = fitted(np.arange(len(truth))).tolist()
+    return Blend(share=share, odd=odd_weight, bias=bias, held_out=held_out)
 
 
 def fit(features: NDArray[np.float32], truth: NDArray[np.bool_], kind: Kind, seed: int) -> Head:
@@ -59,6 +95,7 @@ def fit(features: NDArray[np.float32], truth: NDArray[np.bool_], kind: Kind, see
         bias=bias / temperature,
         strength=strength,
         temperature=temperature,
+        held_out_logits=logits / temperature,
         held_out=probabilities(logits / temperature, kind),
     )
 

@@ -23,8 +23,9 @@ PATCH = 16
 """Pixels of each side of a patch."""
 
 FOLDS = 4
-_LEAST_IMAGES = 20
-_STAGES = (4, 7, 10)
+LEAST_GOOD = 20
+BLOCKS = (4, 7, 10)
+"""Of the backbone; the first gives twice as many rows as the others."""
 _MEMORY = 2000
 """Patches that are remembered: 2 MB of the file."""
 _CANDIDATES = 40_000
@@ -54,19 +55,31 @@ class Memory:
     usual_patch: float
     odd_patch: float
     """Distances of a patch in the middle of the good ones, and of their farthest 1 in 200."""
-    held_out: NDArray[np.float64]
-    """The probability of a defect of each image, by a memory without it."""
+    logits: NDArray[np.float64]
+    """Of a defect, of each image by a memory without it."""
+    of_others: NDArray[np.float64]
+    """The same of the other pictures."""
+
+    @property
+    def held_out(self) -> NDArray[np.float64]:
+        """The probability of a defect of each image."""
+        return np.asarray(expit(self.logits), np.float64)
 
 
-def farthest(side: int) -> int:
-    """How many patches' distances make a picture's, of `side` by `side`."""
-    return max(1, round(_FARTHEST_SHARE * side * side))
+def farthest(patches: int) -> int:
+    """How many of a picture's patches make its distance."""
+    return max(1, round(_FARTHEST_SHARE * patches))
 
 
 def add_patches(graph: Graph, size: int) -> str:
     """The input, and each patch with its neighbourhood: (patches, channels)."""
     image = graph.input(IMAGE, [1, size, size, 3], TensorProto.UINT8)
-    fine, *coarse = add_backbone(graph, image, backbone_weights(), _STAGES)
+    return patches_of(graph, add_backbone(graph, image, backbone_weights(), BLOCKS))
+
+
+def patches_of(graph: Graph, maps: Sequence[str]) -> str:
+    """:func:`add_patches` of what :data:`BLOCKS` gave."""
+    fine, *coarse = maps
     halved = graph.node("AveragePool", fine, kernel_shape=[2, 2], strides=[2, 2])
     joined = graph.node("Concat", halved, *coarse, axis=1)
     smooth = graph.node("AveragePool", joined, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=0)
@@ -75,48 +88,64 @@ def add_patches(graph: Graph, size: int) -> str:
 
 
 def learn(
-    pictures: Sequence[NDArray[np.uint8]], turn: Sequence[Callable[[NDArray[np.uint8]], NDArray[np.uint8]]], size: int,
-    seed: int, done: Callable[[], None],
-) -> Memory:  # fmt: skip
-    """A memory of good pictures, each in every turn.
+    pictures: Sequence[NDArray[np.uint8]],
+    others: Sequence[NDArray[np.uint8]],
+    turn: Sequence[Callable[[NDArray[np.uint8]], NDArray[np.uint8]]],
+    size: int,
+    seed: int,
+    done: Callable[[], None],
+) -> Memory:
+    """A memory of good pictures, each in every turn; the others are not remembered, only compared.
 
     Raises:
-        UnusableImagesError: there are too few.
+        UnusableImagesError: there are too few good ones.
     """
-    if len(pictures) < _LEAST_IMAGES:
-        raise UnusableImagesError(f"there are {len(pictures)} good images; {_LEAST_IMAGES} are needed")
+    if len(pictures) < LEAST_GOOD:
+        raise UnusableImagesError(f"there are {len(pictures)} good images; {LEAST_GOOD} are needed")
     graph = Graph()
     graph.output(add_patches(graph, size), "patches", ["patches", 232])
     run = session(graph.model({}))
+
+    def patches(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (found,) = run.run(["patches"], {IMAGE: picture[None]})
+        return np.asarray(found, np.float32)
+
     seen: list[NDArray[np.float16]] = []
     for picture in pictures:
-        each = [run.run(["patches"], {IMAGE: turned(picture)[None]})[0] for turned in turn]
-        seen.append(np.stack([np.asarray(patches, np.float16) for patches in each]))
+        seen.append(np.stack([patches(turned(picture)).astype(np.float16) for turned in turn]))
         done()
-    every: NDArray[np.float16] = np.stack(seen)  # images, turns, patches, channels
     rng = np.random.default_rng(seed)
-    scale = np.asarray(every[:, 0].astype(np.float32).std(axis=(0, 1)) + _TINY, np.float32)
+    upright = np.stack([each[0] for each in seen]).astype(np.float32)
+    scale = np.asarray(upright.std(axis=(0, 1)) + _TINY, np.float32)
     order = rng.permutation(len(pictures))
-    scores, patch_distances = np.zeros(len(pictures)), np.zeros((len(pictures), every.shape[2]), np.float32)
-    count = farthest(size // PATCH)
+    scores, distances = np.zeros(len(pictures)), np.zeros(upright.shape[:2], np.float32)
     for fold in range(FOLDS):
         held = order[fold::FOLDS]
         memory = _chosen([seen[image] for image in np.setdiff1d(order, held)], scale, rng)
         for image in held:
-            distances = _distances(every[image, 0].astype(np.float32) / scale, memory)
-            patch_distances[image] = distances
-            scores[image] = np.sort(distances)[-count:].mean()
+            distances[image] = _distances(upright[image] / scale, memory)
+            scores[image] = _score(distances[image])
     threshold, median = float(np.quantile(scores, _GOOD_QUANTILE)), float(np.median(scores))
     slope = float(np.log(1 / _AT_MEDIAN - 1) / max(threshold - median, _TINY))
+    remembered = _chosen(seen, scale, rng)
+    of_others: list[float] = []
+    for picture in others:
+        of_others.append(_score(_distances(patches(picture) / scale, remembered)))
+        done()
     return Memory(
-        patches=_chosen(seen, scale, rng),
+        patches=remembered,
         scale=scale,
         threshold=threshold,
         slope=slope,
-        usual_patch=float(np.median(patch_distances)),
-        odd_patch=float(np.quantile(patch_distances, 0.995)),
-        held_out=np.asarray(expit(slope * (scores - threshold)), np.float64),
+        usual_patch=float(np.median(distances)),
+        odd_patch=float(np.quantile(distances, 0.995)),
+        logits=slope * (scores - threshold),
+        of_others=slope * (np.asarray(of_others, np.float64) - threshold),
     )
+
+
+def _score(distances: NDArray[np.float32]) -> float:
+    return float(np.sort(distances)[-farthest(len(distances)) :].mean())
 
 
 def _chosen(patches: Sequence[NDArray[np.float16]], scale: NDArray[np.float32], rng: np.random.Generator) -> Patches:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.own import features as seen
-from automl.own.head import Head, fit
+from automl.own.head import Blend, blend, fit
 from automl.own.images import LabelledImage, UnusableImagesError, digest
-from automl.own.only_good import GOOD_LABEL, learn
+from automl.own.only_good import GOOD_LABEL, LEAST_GOOD, Memory, learn
 from automl.own.reliability import expected_calibration_error
-from automl.own.symmetry import FEW_TURNS, TURNS, Symmetry, turned
+from automl.own.symmetry import TURNS, Symmetry, turned
 from automl.own.writing import write_linear, write_memory
 from automl.picture import UnusableImageError, prepare
 from imaging.pixels import pixels
@@ -105,19 +105,52 @@ def train(
     rows = _features(jpegs, options, cache, done)
     kind = Kind.MULTI_LABEL if options.multi_label else Kind.SINGLE_LABEL
     head = fit(rows, truth, kind, options.seed)
+    blended = _blended(jpegs, truth, head.held_out_logits, names, options)
+    held_out = blended[1].held_out if blended else head.held_out
     card = ModelCard(
         labels=tuple(names),
         kind=kind,
         size=options.size,
         heat_map_side=options.size // seen.PER_CELL,
         normalisation=_NORMALISATION,
-        calibration=f"temperature {', '.join(f'{value:.3f}' for value in head.temperature)}, fitted on held-out images",
+        calibration=(
+            f"{blended[1].share:.3f} of the head, {blended[1].odd:.3f} of the memory, {blended[1].bias:+.3f}"
+            if blended
+            else f"temperature {', '.join(f'{value:.3f}' for value in head.temperature)}"
+        )
+        + ", fitted on held-out images",
         trained_on=today(),
         dataset=digest(jpegs, labels),
-        figures=_figures(head, truth),
+        figures=_figures(held_out, truth) | {"strength": head.strength},
     )
-    file = write_linear(card, head, rows.mean(axis=(0, 1)))
-    return _checked(Trained(file=file, card=card, held_out=head.held_out, truth=truth))
+    file = write_linear(card, head, rows.mean(axis=(0, 1)), blended)
+    return _checked(Trained(file=file, card=card, held_out=held_out, truth=truth))
+
+
+def _blended(
+    jpegs: Sequence[bytes], truth: NDArray[np.bool_], logits: NDArray[np.float64], names: list[str], options: Options
+) -> tuple[Memory, Blend, int] | None:
+    """A memory of the good images beside the head, which sees what no defect before looked like; None without any."""
+    if options.multi_label or GOOD_LABEL not in names or truth[:, names.index(GOOD_LABEL)].sum() < LEAST_GOOD:
+        return None
+    good = names.index(GOOD_LABEL)
+    is_good = truth[:, good]
+    pictures = [pixels(jpeg, options.size) for jpeg in jpegs]
+    memory = learn(
+        [picture for picture, ok in zip(pictures, is_good, strict=True) if ok],
+        [picture for picture, ok in zip(pictures, is_good, strict=True) if not ok],
+        _turns(options),
+        options.size,
+        options.seed,
+        lambda: None,
+    )
+    odd = np.zeros(len(jpegs))
+    odd[is_good], odd[~is_good] = memory.logits, memory.of_others
+    return memory, blend(logits, odd, truth, good, options.seed), good
+
+
+def _turns(options: Options) -> list[Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]:
+    return [partial(turned, turn=turn) for turn in TURNS[options.symmetry]]
 
 
 def train_only_good(jpegs: Sequence[bytes], options: Options, done: Callable[[], None], other_label: str) -> Trained:
@@ -126,8 +159,8 @@ def train_only_good(jpegs: Sequence[bytes], options: Options, done: Callable[[],
     Raises:
         UnusableImagesError: there are too few images.
     """
-    turns = [partial(turned, turn=turn) for turn in FEW_TURNS[options.symmetry]]
-    memory = learn([pixels(jpeg, options.size) for jpeg in jpegs], turns, options.size, options.seed, done)
+    pictures = [pixels(jpeg, options.size) for jpeg in jpegs]
+    memory = learn(pictures, [], _turns(options), options.size, options.seed, done)
     names = sorted((GOOD_LABEL, other_label))
     card = ModelCard(
         labels=tuple(names),
@@ -180,15 +213,15 @@ def _write_at_once(path: Path, values: NDArray[np.float32]) -> None:
     Path(temporary).replace(path)
 
 
-def _figures(head: Head, truth: NDArray[np.bool_]) -> dict[str, float]:
-    """Of held-out images; shares from 0 to 1."""
-    right = truth[np.arange(len(truth)), head.held_out.argmax(axis=1)]
-    sure = head.held_out.max(axis=1) >= SURE
+def _figures(held_out: NDArray[np.float64], truth: NDArray[np.bool_]) -> dict[str, float]:
+    """Of held-out images; shares from 0 to 1. With several labels an answer is one label of one image."""
+    several = bool((truth.sum(axis=1) != 1).any())
+    right = (held_out > 0.5) == truth if several else truth[np.arange(len(truth)), held_out.argmax(axis=1)]  # noqa: PLR2004
+    sure = np.maximum(held_out, 1 - held_out) >= SURE if several else held_out.max(axis=1) >= SURE
     return {
         "images": float(len(truth)),
         "right": float(right.mean()),
         f"right of those sure at {SURE}": float(right[sure].mean()) if sure.any() else 0.0,
         f"unsure at {SURE}": float(1 - sure.mean()),
-        "expected calibration error": expected_calibration_error(head.held_out, truth),
-        "strength": head.strength,
+        "expected calibration error": expected_calibration_error(held_out, truth),
     }
