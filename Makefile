@@ -39,6 +39,7 @@ bench: setup browser  ## measure: requests and seconds for an image, a page of t
 	@$(RUN)python -m tests.benchmarks.pipeline
 	@$(RUN)python -m tests.benchmarks.review_queue
 	@$(RUN)python -m tests.benchmarks.review_page
+	@OMP_NUM_THREADS=2 $(RUN)python -m tests.benchmarks.own_model
 
 proof: setup  ## show that no picture is lost, no permission is too many, no bad input hurts (about twenty minutes)
 	@$(RUN)python -m proof
