@@ -1,17 +1,17 @@
-# Every target sets up what it needs. Needs Python 3.11 or later, Node 20 or later, Java 11 or later and make.
+# Every target sets up what it needs. Needs Python 3.11 or later, Node 20 or later and make.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 RUN := .venv/bin/
 
 help:  ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 .tools/bin/uv:
 	python3 -m venv .tools && .tools/bin/pip install --quiet 'uv>=0.9,<1'
 
 setup: $(filter .tools/%,$(UV))  ## install the packages that uv.lock names into .venv
-	@$(UV) sync --locked --group dev
+	@$(UV) sync --locked --group dev --python '>=3.11'
 
 demo: setup  ## send sample pictures (IMAGES=folder: your own) through the whole line on this machine
 	@$(RUN)inspection local demo $(if $(IMAGES),--images "$(IMAGES)")
@@ -30,10 +30,18 @@ browser:
 test: setup browser lint  ## run every test
 	@$(RUN)pytest -n 2 --dist loadgroup
 
+check: lint  ## style, types and unit tests, in about a minute; needs no browser
+	@$(RUN)pytest -q -n 2 --dist loadgroup -m unit
+
+T ?= tests
+test-one: setup  ## run some tests: T=tests/infra, T="-m browser" or T="tests/webapp -k undo"
+	@$(RUN)pytest $(T)
+
 lint: setup  ## style and types
 	@$(RUN)ruff format --check .
 	@$(RUN)ruff check .
 	@$(RUN)basedpyright
+	@$(RUN)lint-imports --no-cache
 
 bench: setup browser  ## measure: requests and seconds for an image, a page of the queue, a keypress
 	@$(RUN)python -m tests.benchmarks.pipeline
@@ -43,6 +51,9 @@ bench: setup browser  ## measure: requests and seconds for an image, a page of t
 
 proof: setup  ## show that no picture is lost, no permission is too many, no bad input hurts (about twenty minutes)
 	@$(RUN)python -m proof
+
+docs: setup  ## write docs/configuration.md anew from the program's own settings
+	@$(RUN)python -m infra.reference
 
 EXPORT = $(UV) export --frozen --no-emit-project --no-header --quiet
 lock: setup  ## write uv.lock anew, and from it the requirements of what is deployed
@@ -55,4 +66,4 @@ clean:  ## remove what was made here
 	rm -rf .venv .tools .local build .pytest_cache .ruff_cache .hypothesis
 
 
-.PHONY: browser help setup demo local test lint bench proof lock clean
+.PHONY: browser check test-one docs help setup demo local test lint bench proof lock clean

@@ -1,4 +1,4 @@
-"""The `inspection` command. Not deployed; hands over to the parts, whose heavy imports wait until they are needed."""
+"""The `inspection` command. Not deployed; hands over to the parts, whose heavy imports are delayed until they are needed."""
 
 import io
 import sys
@@ -18,25 +18,26 @@ app = typer.Typer(
 
 
 @app.command(
-    epilog="Examples: inspection send part1.jpg 'part #7.png'; inspection send pictures/ --stack dev; "
+    epilog="Examples: inspection send part1.jpg 'part #7.png'; inspection send images/ --stack dev; "
     "inspection send *.jpg --to gs://my-inbound-bucket/line1"
 )
 def send(
     files: Annotated[
-        list[Path], typer.Argument(parser=given_path, metavar="FILE|FOLDER", help="Pictures, or folders of them.")
+        list[Path], typer.Argument(parser=given_path, metavar="FILE|FOLDER", help="Images, or folders of images.")
     ],
     stack: Annotated[str | None, typer.Option(help="Send to the inbound bucket of this deployed Pulumi stack.")] = None,
     to: Annotated[str | None, typer.Option(help="Send to this bucket: gs://BUCKET or gs://BUCKET/FOLDER.")] = None,
     at_once: Annotated[int, typer.Option(help="Uploads at the same time.", min=1, max=10)] = 8,
 ) -> None:
-    """Send pictures to the local cloud that runs here, or to a deployed stack.
+    """Send images to the local cloud, or to a deployed stack.
 
-    Whatever lies in a folder and is left out is named: linked folders, what
-    cannot be read, what is no file; hidden files are counted. What was not sent
-    is named. Send only that again: a picture that is sent twice lands twice.
+    Entries of a folder that are left out are named: linked folders, entries
+    that cannot be read, entries that are not files; hidden files are counted.
+    Images that were not sent are named. Send only those again: an image that
+    is sent twice lands twice.
 
-    Exit code 0: all are sent. 1: at least one is not, or was left out.
-    2: the command was given wrongly. 130: it was stopped by Ctrl-C.
+    Exit code 0: all were sent. 1: at least one was not sent or was left out.
+    2: wrong usage. 130: interrupted.
     """
     from cli.send import run
 
@@ -47,35 +48,37 @@ def send(
     epilog="Examples: inspection redrive; inspection redrive --yes; inspection redrive --stack production --older-than 120"
 )
 def redrive(
-    stack: Annotated[str | None, typer.Option(help="Of this deployed Pulumi stack, not of the local cloud.")] = None,
+    stack: Annotated[
+        str | None, typer.Option(help="Use this deployed Pulumi stack instead of the local cloud.")
+    ] = None,
     older_than: Annotated[
         int,
         typer.Option(
-            help="Minutes after which a picture in the inbound bucket counts as waiting.",
+            help="Minutes after which an image in the inbound bucket counts as stranded.",
             min=0,
             max=5_256_000,  # ten years
         ),
     ] = 60,
-    yes: Annotated[bool, typer.Option("--yes", help="Send again what waits, without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Send again without asking.")] = False,
     discard_malformed: Annotated[
         bool,
         typer.Option("--discard-malformed", help="Also delete, for good, dead letters that no function can read."),
     ] = False,
-    show: Annotated[int, typer.Option(help="At most so many lines; the rest is counted.", min=0)] = 50,
+    show: Annotated[int, typer.Option(help="Maximum rows to print.", min=0)] = 50,
 ) -> None:
-    """Show the dead letters, and what lies in the inbound bucket for too long, each with the reason; send it again.
+    """Show dead letters and images stranded in the inbound bucket, with reasons, and send them again.
 
-    Without --yes it asks on a terminal, and changes nothing elsewhere. Sending twice does no harm.
-    Exit code 0: nothing waits, or all was sent again. 1: something still waits. 2: the command was given wrongly.
+    Without --yes it asks on a terminal, and changes nothing without one. Sending twice does no harm.
+    Exit code 0: nothing is left. 1: at least one message is left. 2: wrong usage.
     """
-    from cli.redrive.command import run
+    from cli.redrive.terminal import run
 
     run(
         stack,
         older_than=timedelta(minutes=older_than),
         yes=yes,
         discard_malformed=discard_malformed,
-        shown=show,
+        max_rows=show,
     )
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from console.arguments import INTERRUPTED
 from console.files import files_below, hidden_line
 from console.progress import counting
-from console.target import outputs_of, tell_local_cloud
+from console.target import announce_local_cloud, outputs_of
 from console.transfer import TransferError, is_unicode, print_uploaded, split_uri, storage_client, upload
 
 
@@ -98,7 +98,7 @@ def _where(stack: str | None, to: str | None) -> tuple[str, str]:
         bucket, prefix = split_uri(to)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--to") from None
-    tell_local_cloud()
+    announce_local_cloud()
     return bucket, prefix
 
 

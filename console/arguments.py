@@ -18,7 +18,7 @@ def given_path(text: str) -> Path:
         typer.BadParameter: the text is empty.
     """
     if not text:
-        raise typer.BadParameter("'' is no name of a file or folder; the working directory is '.'")
+        raise typer.BadParameter("'' is not a name of a file or folder; the working directory is '.'")
     return Path(text)
 
 
@@ -29,5 +29,5 @@ def given_name(text: str) -> str:
         typer.BadParameter: the text is empty, or blank.
     """
     if not text.strip():
-        raise typer.BadParameter(f"{text!r} is no name")
+        raise typer.BadParameter(f"{text!r} is not a name")
     return text

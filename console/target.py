@@ -1,4 +1,4 @@
-"""Which line a command is about: a deployed stack's, or the local cloud that runs here."""
+"""The line that a command uses: a deployed stack, or the local cloud on this machine."""
 
 import json
 import os
@@ -12,18 +12,19 @@ import typer
 from rich.console import Console
 
 from console.transfer import TransferError, split_uri
+from inspection.environment import (
+    AUTOML_EMULATOR,
+    LOGGING_EMULATOR,
+    PUBSUB_EMULATOR,
+    STORAGE_EMULATOR,
+    VERTEX_EMULATOR,
+)
 
 LOCAL_STATE = Path(".local/cloud/state.json")
 """Written by a local cloud (`make local`) when it is ready."""
 LOCAL_LOCK = Path(".local/cloud.lock")
 """Locked as long as it runs; a state that it left behind when it was killed says nothing."""
 
-STORAGE = "STORAGE_EMULATOR_HOST"
-PUBSUB = "PUBSUB_EMULATOR_HOST"
-LOGGING = "LOGGING_EMULATOR_HOST"
-"""Ours, in the manner of Google's: the base URL of a service that is asked instead of Google's, without credentials."""
-AUTOML = "AUTOML_EMULATOR_HOST"
-VERTEX = "AIPLATFORM_EMULATOR_HOST"
 PROJECT = "GOOGLE_CLOUD_PROJECT"
 
 
@@ -32,7 +33,7 @@ def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
 
     Args:
         stack: a deployed Pulumi stack.
-        otherwise: how the command can do without, for the error's text.
+        otherwise: the alternative to a stack, for the error's text.
 
     Raises:
         TransferError: there are none.
@@ -41,7 +42,7 @@ def outputs_of(stack: str | None, *, otherwise: str = "") -> Mapping[str, Any]:
     if stack is None:
         return _of_local_cloud(otherwise)
     if not stack.strip():
-        raise typer.BadParameter(f"{stack!r} is no name of a stack", param_hint="--stack")
+        raise typer.BadParameter(f"{stack!r} is not the name of a stack", param_hint="--stack")
     return _of_stack(stack, otherwise)
 
 
@@ -67,7 +68,7 @@ def _of_stack(stack: str, otherwise: str) -> Mapping[str, Any]:
         ["pulumi", "stack", "output", "--json", "--stack", stack], capture_output=True, text=True, check=False
     )
     if asked.returncode:
-        raise TransferError(f"pulumi knows no outputs of stack {stack!r}: {asked.stderr.strip()}")
+        raise TransferError(f"Pulumi has no outputs of stack {stack!r}: {asked.stderr.strip()}")
     try:
         outputs: Mapping[str, Any] = json.loads(asked.stdout)
         split_uri(outputs["inboundBucket"])
@@ -86,34 +87,36 @@ def local_state() -> Mapping[str, Any] | None:
 
 
 def prefer_local_cloud() -> str | None:
-    """Let the clients of this process speak to the local cloud that runs here; its project, or None if none runs.
+    """Point the clients of this process at the local cloud; returns its project, or None if none is running.
 
     Whoever names another by these variables is left alone, and so is whoever names a project in GOOGLE_CLOUD_PROJECT.
     """
-    if any(os.environ.get(name) for name in (STORAGE, AUTOML, VERTEX, PROJECT)):
+    if any(os.environ.get(name) for name in (STORAGE_EMULATOR, AUTOML_EMULATOR, VERTEX_EMULATOR, PROJECT)):
         return None
     state = local_state()
     if state is None:
         return None
-    os.environ.update({STORAGE: state["storageUrl"], AUTOML: state["automl"], VERTEX: state["storageUrl"]})
+    os.environ.update(
+        {STORAGE_EMULATOR: state["storageUrl"], AUTOML_EMULATOR: state["automl"], VERTEX_EMULATOR: state["storageUrl"]}
+    )
     os.environ[PROJECT] = state["project"]
     return state["project"]
 
 
-def tell_local_cloud() -> None:
-    """:func:`prefer_local_cloud`, said aloud: buckets are those of the local cloud where one runs here and no other is named."""
+def announce_local_cloud() -> None:
+    """:func:`prefer_local_cloud`, with a line on standard error."""
     if project := prefer_local_cloud():
-        told = f"Buckets are those of the local cloud that runs here ({project}); set {PROJECT} for Google's."
-        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+        notice = f"Using the buckets of the local cloud ({project}). Set {PROJECT} to use Google's."
+        Console(stderr=True).print(notice, highlight=False, soft_wrap=True)
 
 
 def _of_local_cloud(otherwise: str) -> Mapping[str, Any]:
     state = local_state()
     if state is None:
         raise TransferError(
-            f"no local cloud runs here (`make local` starts one); for a deployed one give --stack NAME{otherwise}"
+            f"No local cloud is running here. Start one with `make local`, or pass --stack NAME for a deployed stack{otherwise}"
         )
-    os.environ[STORAGE] = state["storageUrl"]
-    os.environ[PUBSUB] = state["pubsubAddress"]
-    os.environ[LOGGING] = state["loggingUrl"]
+    os.environ[STORAGE_EMULATOR] = state["storageUrl"]
+    os.environ[PUBSUB_EMULATOR] = state["pubsubAddress"]
+    os.environ[LOGGING_EMULATOR] = state["loggingUrl"]
     return state["outputs"]

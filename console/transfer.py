@@ -13,7 +13,6 @@ The client finds Google's credentials by itself, and goes to another server wher
 
 import base64
 import mimetypes
-import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -27,6 +26,9 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 from rich.console import Console
+
+from console.errors import UserError
+from inspection.names import BUCKET_NAME_RULE, is_bucket_name
 
 MAX_LISTED_FAILURES = 1000
 """More are counted, and no longer listed: a million files without a network must not fill the memory."""
@@ -45,16 +47,9 @@ _HOPELESS = (
 SEND_AGAIN = "; run the same command again to send what is missing"
 
 _SCHEME = "gs://"
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-"""63 characters, or 222 where dots divide them (https://cloud.google.com/storage/docs/buckets#naming)."""
 
 
-BUCKET_NAME_RULE = (
-    "3 to 222 lower-case letters, digits, '-', '_' or '.', beginning and ending with a letter or digit, and no '..'"
-)
-
-
-class TransferError(Exception):
+class TransferError(UserError):
     """Nothing can be sent at all; the text says what is wrong and what to do next."""
 
 
@@ -80,11 +75,6 @@ class Uploaded:
 def is_unicode(name: str) -> bool:
     """Whether a name can be an object's. What a shell or a disk says in other than UTF-8 has lone surrogates in Python."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def is_bucket_name(name: str) -> bool:
-    """Whether a bucket can be called so (:data:`BUCKET_NAME_RULE`)."""
-    return _BUCKET_NAME.fullmatch(name) is not None and ".." not in name
 
 
 def split_uri(uri: str) -> tuple[str, str]:

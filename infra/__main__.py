@@ -19,7 +19,7 @@ from infra.predict import Predict, PredictArgs
 from infra.push import PushIdentity
 from infra.review_app import ReviewApp, ReviewAppArgs
 from infra.services import Services
-from infra.settings import load_settings
+from infra.stack_config import load_settings
 
 settings = load_settings()
 services = Services("services", settings)

@@ -14,7 +14,8 @@ from infra.function import RUNTIME, Platform
 from infra.grants import settled
 from infra.part import Part
 from infra.services import Services
-from infra.settings import Settings, SignIn
+from infra.settings import Settings
+from inspection.environment import SignInMode
 
 VERSION = "current"
 """Each service has one version, which a deployment replaces."""
@@ -97,7 +98,7 @@ class AppEngine(Part):
 
     def _create(self, name: str, settings: Settings) -> appengine.Application:
         iap = None
-        if settings.sign_in is SignIn.IAP and settings.iap_client_id and settings.iap_client_secret:
+        if settings.sign_in is SignInMode.IAP and settings.iap_client_id and settings.iap_client_secret:
             iap = appengine.ApplicationIapArgs(
                 enabled=True,
                 oauth2_client_id=settings.iap_client_id,
@@ -138,7 +139,7 @@ class AppEngine(Part):
                     source_url=self.zip_url(f"{name}-default", archive, self)
                 )
             ),
-            handlers=[handler("/.*", SignIn.IAP)],
+            handlers=[handler("/.*", SignInMode.IAP)],
             instance_class="F1",
             automatic_scaling=scaling(max_instances=1, concurrency=10),
             noop_on_destroy=True,
@@ -153,7 +154,7 @@ def runs(command: str) -> appengine.StandardAppVersionEntrypointArgs:
 
 def listens_on(settings: Settings) -> str:
     """The address that a service binds to: one that asks nobody to sign in is for its own machine alone."""
-    return "127.0.0.1" if settings.sign_in is SignIn.DEVELOPMENT else "0.0.0.0"  # noqa: S104  # App Engine's front end is outside
+    return "127.0.0.1" if settings.sign_in is SignInMode.DEVELOPMENT else "0.0.0.0"  # noqa: S104  # App Engine's front end is outside
 
 
 def scaling(*, max_instances: int, concurrency: int) -> appengine.StandardAppVersionAutomaticScalingArgs:
@@ -166,7 +167,9 @@ def scaling(*, max_instances: int, concurrency: int) -> appengine.StandardAppVer
     )
 
 
-def handler(url_regex: str, sign_in: SignIn, *, unauthorized: bool = False) -> appengine.StandardAppVersionHandlerArgs:
+def handler(
+    url_regex: str, sign_in: SignInMode, *, unauthorized: bool = False
+) -> appengine.StandardAppVersionHandlerArgs:
     """Everything goes to the program, over TLS. With App Engine's own login, only for who has signed in.
 
     `unauthorized`: who has not is told so by a 401, instead of being sent to Google's page.
@@ -175,7 +178,7 @@ def handler(url_regex: str, sign_in: SignIn, *, unauthorized: bool = False) -> a
         url_regex=url_regex,
         security_level="SECURE_ALWAYS",
         # Also said where it is what App Engine would take anyway: it answers with both, which would look like a change.
-        login="LOGIN_REQUIRED" if sign_in is SignIn.APP_ENGINE else "LOGIN_OPTIONAL",
+        login="LOGIN_REQUIRED" if sign_in is SignInMode.APP_ENGINE else "LOGIN_OPTIONAL",
         auth_fail_action="AUTH_FAIL_ACTION_UNAUTHORIZED" if unauthorized else "AUTH_FAIL_ACTION_REDIRECT",
         script=appengine.StandardAppVersionHandlerScriptArgs(script_path="auto"),
     )

@@ -49,7 +49,7 @@ class Function(Part):
         platform: Platform,
         limits: FunctionLimits,
         does: str,
-        environment: Mapping[str, pulumi.Input[str]],
+        environment: pulumi.Input[Mapping[str, str]],
         kind: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -95,7 +95,9 @@ class Function(Part):
             service_config=cloudfunctionsv2.FunctionServiceConfigArgs(
                 service_account_email=self.account.email,
                 # Otherwise the functions framework answers four requests at a time on one CPU, and the rest queue.
-                environment_variables={**environment, "THREADS": str(limits.concurrency)},
+                environment_variables=pulumi.Output.from_input(environment).apply(
+                    lambda variables: {**variables, "THREADS": str(limits.concurrency)}
+                ),
                 # Pushes from the project's own Pub/Sub to the run.app address count as internal
                 # (https://cloud.google.com/run/docs/securing/ingress); the internet does not get as far as IAM.
                 ingress_settings="ALLOW_INTERNAL_ONLY",

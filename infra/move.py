@@ -1,6 +1,5 @@
 """The function that sorts an image into its folder, and what it may do."""
 
-import json
 from dataclasses import dataclass
 
 import pulumi
@@ -8,6 +7,7 @@ from pulumi_gcp import storage
 
 from infra.function import Function, Platform
 from infra.part import Part
+from inspection.environment import MoveEnvironment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +30,14 @@ class Move(Part):
         """
         super().__init__("Move", name, opts)
         settings = args.platform.settings
-        routing = settings.routing
         self.function = Function(
             name,
             platform=args.platform,
             limits=settings.move,
             does="sorts each image by its prediction",
-            environment={
-                "PREDICTION_BUCKET": args.prediction.name,
-                "LABELS": json.dumps(routing.labels),
-                "THRESHOLD": json.dumps(routing.common),
-                "THRESHOLDS": json.dumps(dict(routing.by_label), sort_keys=True),
-            },
+            environment=args.prediction.name.apply(
+                lambda bucket: MoveEnvironment(prediction_bucket=bucket, thresholds=settings.routing).to_variables()
+            ),
             opts=self.child(),
         )
         # Creating without deleting means that nothing can be overwritten, whatever the code does.

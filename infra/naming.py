@@ -6,12 +6,13 @@ of this project find it without asking.
 
 import re
 
+from inspection.names import MAX_BUCKET_NAME_LENGTH, is_bucket_name, is_like_google
+
 MIN_ACCOUNT_ID_LENGTH = 6
 MAX_ACCOUNT_ID_LENGTH = 30
 """https://cloud.google.com/iam/docs/service-accounts-create"""
 
 MIN_BUCKET_NAME_LENGTH = 3
-MAX_BUCKET_NAME_LENGTH = 63
 """https://cloud.google.com/storage/docs/buckets#naming"""
 
 MAX_HOST_LABEL_LENGTH = 63
@@ -26,17 +27,13 @@ PREFIX_RULE = (
     f"digit, without 'google' (a service account's id, '<name>-{LONGEST_ACCOUNT}', has at most "
     f"{MAX_ACCOUNT_ID_LENGTH} characters)"
 )
-BUCKET_NAME_RULE = (
+NEW_BUCKET_NAME_RULE = (
     f"{MIN_BUCKET_NAME_LENGTH} to {MAX_BUCKET_NAME_LENGTH} lower-case letters, digits, '-' and '_', beginning and "
     "ending with a letter or digit, not beginning with 'goog' and without 'google'"
 )
 
 _PREFIX = re.compile(r"[a-z][a-z0-9-]*[a-z0-9]")
 _MIN_PREFIX_LENGTH = 3
-# Names with dots are domains and would need proof of ownership.
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*[a-z0-9]")
-# Google refuses look-alikes of its name; "g00gle" is its own example.
-_LIKE_GOOGLE = re.compile(r"g[o0]{2}gle")
 
 
 def is_prefix(text: str) -> bool:
@@ -44,19 +41,16 @@ def is_prefix(text: str) -> bool:
     return (
         _MIN_PREFIX_LENGTH <= len(text) <= MAX_PREFIX_LENGTH
         and _PREFIX.fullmatch(text) is not None
-        and _LIKE_GOOGLE.search(text) is None
-        and not text.startswith("goog")  # Pub/Sub keeps it for itself
+        and not is_like_google(text)  # Pub/Sub keeps "goog" for itself
     )
 
 
-def is_bucket_name(text: str) -> bool:
-    """Whether Cloud Storage takes it as a bucket's name (:data:`BUCKET_NAME_RULE`)."""
-    return (
-        MIN_BUCKET_NAME_LENGTH <= len(text) <= MAX_BUCKET_NAME_LENGTH
-        and _BUCKET_NAME.fullmatch(text) is not None
-        and _LIKE_GOOGLE.search(text) is None
-        and not text.startswith("goog")
-    )
+def is_new_bucket_name(text: str) -> bool:
+    """Whether a stack can create a bucket of this name (:data:`NEW_BUCKET_NAME_RULE`).
+
+    Names with dots are domains and would need proof of ownership.
+    """
+    return is_bucket_name(text) and "." not in text and len(text) <= MAX_BUCKET_NAME_LENGTH and not is_like_google(text)
 
 
 def review_service(prefix: str) -> str:

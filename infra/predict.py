@@ -1,6 +1,5 @@
 """The function that asks the model, and what it may do."""
 
-import json
 from dataclasses import dataclass
 
 import pulumi
@@ -9,6 +8,7 @@ from pulumi_gcp import projects, pubsub, storage, vertex
 from infra.delivery import Delivery
 from infra.function import Function, Platform
 from infra.part import Part
+from inspection.environment import PredictEnvironment
 from inspection.model_id import Backend, ModelId
 
 
@@ -31,19 +31,17 @@ class Predict(Part):
         super().__init__("Predict", name, opts)
         settings = args.platform.settings
         model = settings.model
-        environment: dict[str, pulumi.Input[str]] = {
-            "MODEL_ID": model.name,
-            "PREDICTIONS_TOPIC": args.predictions.topic.id,
-        }
-        if model.backend is Backend.OWN:
-            # Which a model file is compared with when it is loaded; a service cannot be asked for its labels.
-            environment["LABELS"] = json.dumps(settings.labels)
         self.function = Function(
             name,
             platform=args.platform,
             limits=settings.predict,
             does="classifies each new image",
-            environment=environment,
+            # From the name and not from the id, which a preview cannot know.
+            environment=args.predictions.topic.name.apply(
+                lambda topic: PredictEnvironment(
+                    model=model, topic=f"projects/{settings.project}/topics/{topic}", labels=settings.labels
+                ).to_variables()
+            ),
             kind=model.backend,
             opts=self.child(),
         )

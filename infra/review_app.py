@@ -1,6 +1,5 @@
 """The review app: an App Engine service, what it may do, and who may look."""
 
-import json
 from dataclasses import dataclass
 
 import pulumi
@@ -11,7 +10,8 @@ from infra.archive import build_review_archive
 from infra.function import RUNTIME, Platform
 from infra.naming import review_service
 from infra.part import Part
-from infra.settings import Settings, SignIn
+from infra.settings import Settings
+from inspection.environment import ReviewEnvironment, SignInMode
 
 CONCURRENCY = 40
 """As many requests as the server has threads for; pictures come from Cloud Storage directly."""
@@ -59,7 +59,7 @@ class ReviewApp(Part):
             ),
         ]
         archive = build_review_archive(root=args.platform.root)
-        by_login = settings.sign_in is SignIn.APP_ENGINE
+        by_login = settings.sign_in is SignInMode.APP_ENGINE
         version = appengine.StandardAppVersion(
             f"{name}-version",
             service=review_service(settings.name),
@@ -86,26 +86,28 @@ class ReviewApp(Part):
             delete_service_on_destroy=True,
             opts=self.child(depends_on=[args.app_engine, *grants]),
         )
-        if settings.sign_in is SignIn.IAP:
+        if settings.sign_in is SignInMode.IAP:
             self._admit_reviewers(name, settings, version)
         self.url = pulumi.Output.concat("https://", version.service, "-dot-", args.app_engine.hostname)
         self.register_outputs({"url": self.url, "email": self.account.email})
 
-    def _environment(self, settings: Settings, prediction: storage.Bucket) -> dict[str, pulumi.Input[str]]:
-        """As `webapp/settings.py` reads it."""
-        environment: dict[str, pulumi.Input[str]] = {
-            "PREDICTION_BUCKET": prediction.name,
-            "LABELS": json.dumps(settings.labels),
-            "REVIEWERS": json.dumps(settings.reviewers),
-            "SIGN_IN": settings.sign_in.value,
-            "SIGNER_EMAIL": self.account.email,
-        }
-        if settings.sign_in is SignIn.IAP:
+    def _environment(self, settings: Settings, prediction: storage.Bucket) -> pulumi.Output[dict[str, str]]:
+        audience: pulumi.Output[str] | None = None
+        if settings.sign_in is SignInMode.IAP:
             number = organizations.get_project_output(project_id=settings.project, opts=self.question()).number
-            environment["IAP_AUDIENCE"] = pulumi.Output.concat("/projects/", number, "/apps/", settings.project)
-        if settings.sign_in is SignIn.DEVELOPMENT:
-            environment["DEVELOPMENT_REVIEWER"] = settings.reviewers[0]
-        return environment
+            audience = pulumi.Output.concat("/projects/", number, "/apps/", settings.project)
+        development = settings.sign_in is SignInMode.DEVELOPMENT
+        return pulumi.Output.all(bucket=prediction.name, audience=audience, signer=self.account.email).apply(
+            lambda known: ReviewEnvironment(
+                prediction_bucket=known["bucket"],
+                labels=settings.labels,
+                reviewers=frozenset(map(str.lower, settings.reviewers)),
+                sign_in=settings.sign_in,
+                iap_audience=known["audience"],
+                development_reviewer=settings.reviewers[0] if development else None,
+                signer_email=known["signer"],
+            ).to_variables()
+        )
 
     def _admit_reviewers(self, name: str, settings: Settings, version: appengine.StandardAppVersion) -> None:
         for reviewer in map(str.lower, settings.reviewers):

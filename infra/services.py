@@ -6,7 +6,8 @@ import pulumi
 from pulumi_gcp import projects, storage
 
 from infra.part import Part
-from infra.settings import Settings, SignIn
+from infra.settings import Settings
+from inspection.environment import SignInMode
 from inspection.model_id import Backend
 
 _APIS = (
@@ -24,7 +25,11 @@ _APIS = (
     "storage",
 )
 _MODEL_APIS = {Backend.AUTOML: ("automl",), Backend.VERTEX: ("aiplatform",), Backend.OWN: ()}
-_REVIEW_APIS = {SignIn.IAP: ("appengine", "iap"), SignIn.APP_ENGINE: ("appengine",), SignIn.DEVELOPMENT: ("appengine",)}
+_REVIEW_APIS = {
+    SignInMode.IAP: ("appengine", "iap"),
+    SignInMode.APP_ENGINE: ("appengine",),
+    SignInMode.DEVELOPMENT: ("appengine",),
+}
 
 
 class Services(Part):

@@ -4,14 +4,10 @@ Values arrive as text where `pulumi config set` wrote them (also inside an objec
 as numbers where a person edited the YAML; both are read. Deliberately absent: any default for `modelId`.
 """
 
-import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal
 
-import pulumi
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,60 +15,44 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticCustomError
 
+from infra.checks import Value, broken, quoted, require, twice, unless
 from infra.naming import (
-    BUCKET_NAME_RULE,
     MAX_HOST_LABEL_LENGTH,
+    NEW_BUCKET_NAME_RULE,
     PREFIX_RULE,
     app_engine_location,
-    is_bucket_name,
+    is_new_bucket_name,
     is_prefix,
     review_host_label,
 )
+from inspection.environment import SignInMode
 from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
-from inspection.layout import MAX_E_MAIL_BYTES
 from inspection.model_id import MODEL_ID_RULE, ModelId, parse_model_id
+from inspection.names import E_MAIL_RULE, LOCAL_STACK, PROJECT_NAME, is_e_mail
 from inspection.routing import Thresholds
 
-ORIGINAL_PROJECT = "automl-inspection"
 PROJECT = "gcp:project"
 REGION = "gcp:region"
 
 MAX_ACK_DEADLINE = 600
 """Seconds; Pub/Sub gives up on a push then, so that a function may not take longer."""
 
-LOCAL_STACK = "local"
-"""The one that runs on a laptop, and the only one whose review app asks nobody to sign in."""
-
-Value = TypeVar("Value")
-
 _SECONDS_A_DAY = 86_400
-_MAX_SHOWN = 200
-_MAX_MISTAKES = 40
-_RULE = "rule"
-_IN_KEY = "[key]"
-"""How pydantic marks that not the value of an object's key is at fault but the key."""
 _MI_IN_GI = 1024
 _MIN_MEMORY = 256
 # One CPU takes at most 4 Gi (https://cloud.google.com/run/docs/configuring/services/memory-limits).
 _MAX_MEMORY = 4 * _MI_IN_GI
 
+_BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket", "models_bucket")
 _MEMORY = re.compile(r"(\d{1,6})(Mi|Gi)")
 _REGION = re.compile(r"[a-z]+(?:-[a-z]+)+\d+")
 _APP_ENGINE_LOCATION = re.compile(r"[a-z]+(?:-[a-z]+)+\d*")
 _PROJECT_ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
-_E_MAIL = re.compile(r"[^@\s,:]+@[^@\s,:]+\.[^@\s,:]+")
-
-
-class SettingsError(pulumi.RunError):
-    """The stack's config has mistakes; the text lists all of them, and the engine shows it without a traceback."""
 
 
 def _from_json(value: object) -> object:
@@ -88,7 +68,7 @@ def _from_json(value: object) -> object:
 def _no_boolean(value: object) -> object:
     """Python takes True for 1; nobody who writes `threshold: true` means that."""
     if isinstance(value, bool):
-        raise _broken("a boolean is no number")
+        raise broken("a boolean is no number")
     return value
 
 
@@ -103,7 +83,7 @@ AlertShare = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeVali
 def _known_label(label: str, info: ValidationInfo) -> str:
     labels = info.data.get("labels")  # absent where they are a mistake themselves
     if labels is not None and label not in labels:
-        raise _broken(f"{label!r} is none of the labels {_quoted(labels)}")
+        raise broken(f"{label!r} is none of the labels {quoted(labels)}")
     return label
 
 
@@ -143,10 +123,10 @@ class FunctionLimits(_Model):
     def _check_memory(cls, memory: str) -> str:
         match = _MEMORY.fullmatch(memory)
         if not match:
-            raise _broken("it has no unit that is known")
+            raise broken("it has no unit that is known")
         amount = int(match[1]) * (_MI_IN_GI if match[2] == "Gi" else 1)
         if not cls._least_memory <= amount <= _MAX_MEMORY:
-            raise _broken(cls._why_not)
+            raise broken(cls._why_not)
         return memory
 
 
@@ -166,14 +146,6 @@ class ReviewLimits(_Model):
     max_instances: Whole = Field(2, ge=1, le=1000, description="a whole number from 1 to 1000")
     # F1 has half the CPU, and who opens the page first in the morning waits for its start.
     instance_class: Literal["F1", "F2", "F4", "F4_1G"] = Field("F2", description="F1, F2, F4 or F4_1G")
-
-
-class SignIn(StrEnum):
-    """How the review app learns who asks."""
-
-    IAP = "iap"
-    APP_ENGINE = "appengine"
-    DEVELOPMENT = "development"
 
 
 _IAP_CLIENT_RULE = (
@@ -208,8 +180,8 @@ class Settings(_Model):
         ReviewLimits.model_validate({}),
         description="an object with maxInstances and instanceClass, each of which may be left out",
     )
-    sign_in: SignIn = Field(
-        SignIn.IAP,
+    sign_in: SignInMode = Field(
+        SignInMode.IAP,
         description=f"iap or appengine (and development, which lets everybody in, in the stack {LOCAL_STACK!r} alone)",
     )
     # A project has one application, which can never be deleted and never moves.
@@ -224,10 +196,10 @@ class Settings(_Model):
     iap_client_secret: Annotated[SecretStr, Field(min_length=1)] | None = Field(None, description=_IAP_CLIENT_RULE)
 
     name: str = Field(description=PREFIX_RULE)
-    inbound_bucket: str = Field(description=BUCKET_NAME_RULE)
-    prediction_bucket: str = Field(description=BUCKET_NAME_RULE)
-    sources_bucket: str = Field(description=BUCKET_NAME_RULE)
-    models_bucket: str = Field(description=BUCKET_NAME_RULE)
+    inbound_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
+    prediction_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
+    sources_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
+    models_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
     bucket_location: str = Field(description="a region, or a multi-region such as EU or US")
 
     # What a stack must say if it wants its images to be at risk; the defaults are the safe ones.
@@ -298,7 +270,7 @@ class Settings(_Model):
     @property
     def resource_labels(self) -> dict[str, str]:
         """On everything that takes labels: what a bill or a search is split by."""
-        return {"application": "automl-inspection", "environment": self.name}
+        return {"application": PROJECT_NAME, "environment": self.name}
 
     @property
     def message_retention(self) -> str:
@@ -313,17 +285,17 @@ class Settings(_Model):
     @field_validator("project")
     @classmethod
     def _check_project(cls, project: str) -> str:
-        return _require(project, ok=_PROJECT_ID.fullmatch(project) is not None)
+        return require(project, ok=_PROJECT_ID.fullmatch(project) is not None)
 
     @field_validator("region")
     @classmethod
     def _check_region(cls, region: str) -> str:
-        return _require(region, ok=_REGION.fullmatch(region) is not None)
+        return require(region, ok=_REGION.fullmatch(region) is not None)
 
     @field_validator("bucket_location")
     @classmethod
     def _check_location(cls, location: str) -> str:
-        return _require(location, ok=re.fullmatch(r"[A-Za-z][A-Za-z0-9-]+", location) is not None)
+        return require(location, ok=re.fullmatch(r"[A-Za-z][A-Za-z0-9-]+", location) is not None)
 
     @field_validator("model_id")
     @classmethod
@@ -331,7 +303,7 @@ class Settings(_Model):
         try:
             parse_model_id(model_id, project=info.data.get("project", "any"))
         except ValueError:
-            raise _broken("its shape names no model") from None
+            raise broken("its shape names no model") from None
         return model_id
 
     @field_validator("labels")
@@ -341,45 +313,43 @@ class Settings(_Model):
         if not 1 <= len(labels) <= MAX_LABELS:
             reasons.append(f"these are {len(labels)} labels")
         if wrong := [label for label in labels if not is_label(label)]:
-            reasons.append(f"{_quoted(wrong)} cannot be a label")
-        if twice := _twice(labels):
-            reasons.append(f"{_quoted(twice)} is there twice")
-        return _unless(reasons, labels)
+            reasons.append(f"{quoted(wrong)} cannot be a label")
+        if repeated := twice(labels):
+            reasons.append(f"{quoted(repeated)} is there twice")
+        return unless(reasons, labels)
 
     @field_validator("reviewers")
     @classmethod
     def _check_reviewers(cls, reviewers: tuple[str, ...]) -> tuple[str, ...]:
         reasons: list[str] = []
-        if wrong := [reviewer for reviewer in reviewers if not _E_MAIL.fullmatch(reviewer)]:
-            reasons.append(f"{_quoted(wrong)} is no e-mail address")
-        if long := [reviewer for reviewer in reviewers if len(reviewer.lower().encode()) > MAX_E_MAIL_BYTES]:
-            reasons.append(f"{_quoted(long)} is longer than {MAX_E_MAIL_BYTES} bytes")
-        if twice := _twice(reviewers):
-            reasons.append(f"{_quoted(twice)} is there twice")
-        return _unless(reasons, reviewers)
+        if wrong := [reviewer for reviewer in reviewers if not is_e_mail(reviewer)]:
+            reasons.append(f"{quoted(wrong)} is not {E_MAIL_RULE}")
+        if repeated := twice(reviewers):
+            reasons.append(f"{quoted(repeated)} is there twice")
+        return unless(reasons, reviewers)
 
     @field_validator("sign_in")
     @classmethod
-    def _check_sign_in(cls, sign_in: SignIn, info: ValidationInfo) -> SignIn:
+    def _check_sign_in(cls, sign_in: SignInMode, info: ValidationInfo) -> SignInMode:
         # The app itself refuses it too, where App Engine runs it.
-        if sign_in is SignIn.DEVELOPMENT and info.context != LOCAL_STACK:
-            raise _broken(f"the stack is {info.context!r}")
+        if sign_in is SignInMode.DEVELOPMENT and info.context != LOCAL_STACK:
+            raise broken(f"the stack is {info.context!r}")
         return sign_in
 
     @field_validator("app_engine_location")
     @classmethod
     def _check_app_engine_location(cls, location: str) -> str:
         known = _APP_ENGINE_LOCATION.fullmatch(location) is not None
-        return _require(location, ok=known and app_engine_location(location) == location)
+        return require(location, ok=known and app_engine_location(location) == location)
 
     @field_validator("iap_client_id", "iap_client_secret")
     @classmethod
     def _check_iap_client(cls, given: Value, info: ValidationInfo) -> Value:
-        declared = bool(info.data.get("create_app_engine")) and info.data.get("sign_in") is SignIn.IAP
+        declared = bool(info.data.get("create_app_engine")) and info.data.get("sign_in") is SignInMode.IAP
         if given is not None and not declared:
-            raise _broken("it would be used for nothing")
+            raise broken("it would be used for nothing")
         if given is None and declared and info.data.get("reviewers"):
-            raise _broken("Identity-Aware Proxy cannot be switched on without it")
+            raise broken("Identity-Aware Proxy cannot be switched on without it")
         return given
 
     @field_validator("name")
@@ -387,232 +357,40 @@ class Settings(_Model):
     def _check_name(cls, name: str, info: ValidationInfo) -> str:
         label = review_host_label(name, info.data.get("project", ""))
         if info.data.get("reviewers") and len(label) > MAX_HOST_LABEL_LENGTH:
-            raise _broken(
+            raise broken(
                 f"the review app's address would begin with {label!r}, which has {len(label)} characters before its "
                 f"first dot, and a host's name may have {MAX_HOST_LABEL_LENGTH}"
             )
-        return _require(name, ok=is_prefix(name))
+        return require(name, ok=is_prefix(name))
 
     @field_validator("inbound_bucket", "prediction_bucket", "sources_bucket", "models_bucket")
     @classmethod
     def _check_bucket(cls, bucket: str, info: ValidationInfo) -> str:
-        if not is_bucket_name(bucket):
-            raise _broken(f"it has {len(bucket)} characters")
+        if not is_new_bucket_name(bucket):
+            raise broken(f"it has {len(bucket)} characters")
         others = [other for field in _BUCKETS if field != info.field_name and (other := info.data.get(field))]
         if bucket in others:
-            raise _broken("another bucket of this stack has the name")
+            raise broken("another bucket of this stack has the name")
         return bucket
 
     @field_validator("delete_buckets_with_contents")
     @classmethod
     def _check_deletion(cls, delete: bool, info: ValidationInfo) -> bool:
         if delete and info.data.get("protect_images"):
-            raise _broken("protectImages is true, which contradicts it")
+            raise broken("protectImages is true, which contradicts it")
         return delete
 
     @field_validator("keep_deleted_images_days")
     @classmethod
     def _check_soft_delete(cls, days: int) -> int:
-        return _require(days, ok=days == 0 or 7 <= days <= 90)  # noqa: PLR2004  # Cloud Storage's own limits
+        return require(days, ok=days == 0 or 7 <= days <= 90)  # noqa: PLR2004  # Cloud Storage's own limits
 
     @field_validator("maximum_backoff_seconds")
     @classmethod
     def _check_backoff(cls, maximum: int, info: ValidationInfo) -> int:
-        return _require(maximum, ok=maximum >= info.data.get("minimum_backoff_seconds", 0))
+        return require(maximum, ok=maximum >= info.data.get("minimum_backoff_seconds", 0))
 
     @field_validator("alert_email")
     @classmethod
     def _check_alert_email(cls, email: str | None) -> str | None:
-        return _require(email, ok=email is None or _E_MAIL.fullmatch(email) is not None)
-
-
-_PROVIDER_SECRETS = frozenset({"gcp:credentials", "gcp:accessToken"})
-"""https://www.pulumi.com/registry/packages/gcp/installation-configuration/"""
-_OF_OAUTH_CLIENT = "GOCSPX-"
-"""How Google begins an OAuth client's secret, which may be taken for its ID."""
-
-_OBJECTS: Mapping[str, type[BaseModel]] = {"predict": PredictLimits, "move": FunctionLimits, "review": ReviewLimits}
-_BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket", "models_bucket")
-
-
-def load_settings() -> Settings:
-    """Read the stack's config as the engine hands it over.
-
-    Raises:
-        SettingsError: the text lists every mistake.
-    """
-    config = {**pulumi.runtime.config.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
-    stack = pulumi.get_stack()
-    if plain := list(_plain_secrets(config)):
-        raise _refusal(stack, [_explain_plain(key, stack) for key in plain])
-    own: dict[str, object] = {}
-    # `pulumi new` lets the user name the project and leaves the keys of the example stacks under the name they had; what
-    # is set under the project's own name wins.
-    for namespace in (ORIGINAL_PROJECT, pulumi.get_project()):
-        prefix = f"{namespace}:"
-        own |= {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
-    google = pulumi.Config("gcp")
-    for key in ("project", "region"):
-        if (value := google.get(key)) is not None:
-            own[f"gcp:{key}"] = value
-    return parse_settings(own, stack=stack)
-
-
-def _plain_secrets(config: Mapping[str, object]) -> Iterator[str]:
-    """Keys, as a user sets them, of secrets that are not encrypted: of this program and of Google's provider."""
-    for whole, value in config.items():
-        namespace, _, key = whole.partition(":")
-        ours = namespace in {ORIGINAL_PROJECT, pulumi.get_project()}
-        secret = ours and (_is_secret(key) or str(value).startswith(_OF_OAUTH_CLIENT))
-        if (secret or whole in _PROVIDER_SECRETS) and not pulumi.runtime.is_config_secret(whole):
-            yield key if ours else whole
-
-
-def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
-    """Check the values of one stack, keyed as in its YAML without the project's namespace.
-
-    Raises:
-        SettingsError: the text lists every mistake.
-    """
-    name = values.get("name", f"inspection-{stack}")
-    prefix = f"{values.get(PROJECT, 'missing')}-{name}"
-    derived = {
-        "name": name,
-        "inboundBucket": f"{prefix}-inbound",
-        "predictionBucket": f"{prefix}-predicted",
-        "sourcesBucket": f"{prefix}-sources",
-        "modelsBucket": f"{prefix}-models",
-        "bucketLocation": values.get(REGION, "missing"),
-        "appEngineLocation": app_engine_location(str(values.get(REGION, "missing"))),
-        # Named, as a default is not checked, and these may be missed.
-        "iapClientId": None,
-        "iapClientSecret": None,
-    }
-    try:
-        return Settings.model_validate({**derived, **values}, context=stack)
-    except ValidationError as error:
-        errors = error.errors()
-    made = {
-        "name": "made from the stack's name",
-        **dict.fromkeys(
-            ("inboundBucket", "predictionBucket", "sourcesBucket", "modelsBucket"), f"made from {PROJECT} and name"
-        ),
-        **dict.fromkeys(("bucketLocation", "appEngineLocation"), f"taken from {REGION}"),
-    }
-    origins = {key: origin for key, origin in made.items() if key not in values}
-    mistaken = {_key(error["loc"]) for error in errors}
-    if mistaken & {PROJECT, REGION, "name"}:
-        # What is made from a wrong value is wrong too, and right again with it.
-        errors = [error for error in errors if (key := _key(error["loc"])) == "name" or key not in origins]
-    raise _refusal(stack, [_explain(error, origins, stack) for error in errors])
-
-
-def _refusal(stack: str, mistakes: Sequence[str]) -> SettingsError:
-    count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    shown = [
-        *mistakes[:_MAX_MISTAKES],
-        *([f"... and {more} more"] if (more := len(mistakes) - _MAX_MISTAKES) > 0 else []),
-    ]
-    listed = "".join(f"\n  - {mistake}" for mistake in shown)
-    return SettingsError(f"the config of stack {stack!r} has {count}; nothing was changed:{listed}")
-
-
-def _explain_plain(key: str, stack: str) -> str:
-    return (
-        f"{key} stands in Pulumi.{stack}.yaml for everybody to read. Where that file has been shared, make a new one; "
-        f"then: {_setter(key)}"
-    )
-
-
-def _explain(error: ErrorDetails, origins: Mapping[str, str], stack: str) -> str:
-    if not error["loc"]:
-        return f"{_shown('', error['input'])} is no key; rename it in Pulumi.{stack}.yaml, in characters that can be written"
-    key, value = _key(error["loc"]), error["input"]
-    if error["type"] == "extra_forbidden":
-        return _explain_unknown(error["loc"], value, stack)
-    allowed, setter = _allowed(error["loc"]), _setter(key)
-    # Only our own rules know more than what is allowed anyway.
-    reason = f": {error['msg']}" if error["type"] == _RULE else ""
-    if error["type"] == "missing" or value is None:
-        return f"{key} is missing{reason}; allowed is {allowed}. Give it with: {setter}"
-    if error["loc"][-1] == _IN_KEY:  # the value is in order, its key is not
-        return f"{key}: {error['msg']}; allowed is {allowed}. Remove it with: pulumi config rm --path '{key}'"
-    origin = f" ({origins[key]})" if key in origins else ""
-    return f"{key} is {_shown(key, value)}{origin}{reason}; allowed is {allowed}. Change it with: {setter}"
-
-
-def _explain_unknown(location: tuple[int | str, ...], value: object, stack: str) -> str:
-    key = _key(location)
-    known = list(_fields(location[:-1]))
-    nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
-    advice = f"the nearest is {nearest[0]}" if nearest else f"there are {', '.join(known)}"
-    remove = f"pulumi config rm {'--path ' if len(location) > 1 else ''}{key}"
-    return f"{key} ({_shown(key, value)}) is no key; {advice}. Rename it in Pulumi.{stack}.yaml, or remove it with: {remove}"
-
-
-def _setter(key: str) -> str:
-    if _is_secret(key):
-        return f"pulumi config set --secret {key} VALUE"
-    if key.startswith("gcp:") or key.isalnum():
-        return f"pulumi config set {key} VALUE"
-    return f"pulumi config set --path '{key}' VALUE"
-
-
-def _key(location: tuple[int | str, ...]) -> str:
-    """`thresholds.defect`, `labels[1]`: as `pulumi config set --path` takes it."""
-    parts = [part for part in location if part != _IN_KEY]
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
-
-
-def _fields(location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
-    """The keys that the object at this place of the config may have."""
-    model = _OBJECTS[str(location[0])] if location else Settings
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def _allowed(location: tuple[int | str, ...]) -> str:
-    top = _fields(())[str(location[0])]
-    if len(location) > 1 and location[0] in _OBJECTS:
-        return _fields(location[:1])[str(location[1])].description or ""
-    return top.description or ""
-
-
-def _require(value: Value, *, ok: bool) -> Value:
-    if not ok:
-        raise PydanticCustomError("allowed", "not allowed")
-    return value
-
-
-def _broken(reason: str) -> PydanticCustomError:
-    """A rule of ours, with what the user should hear besides what is allowed."""
-    return PydanticCustomError(_RULE, "{reason}", {"reason": reason})
-
-
-def _unless(reasons: list[str], value: Value) -> Value:
-    if reasons:
-        raise _broken(", and ".join(reasons))
-    return value
-
-
-def _twice(texts: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    return [text for text in texts if text.lower() in seen or seen.add(text.lower())]
-
-
-def _quoted(texts: Iterable[str]) -> str:
-    return _cut(", ".join(repr(text) for text in texts))
-
-
-def _is_secret(key: str) -> bool:
-    """By its name, so that a secret under a mistyped key is not shown either."""
-    return "secret" in key.lower() or key in _PROVIDER_SECRETS
-
-
-def _shown(key: str, value: object) -> str:
-    if _is_secret(key):
-        return "not shown here"
-    return _cut(repr(list(value) if isinstance(value, tuple) else value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"
+        return require(email, ok=email is None or is_e_mail(email))

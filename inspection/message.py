@@ -1,18 +1,15 @@
 """The two messages of the pipeline: a new image, and the prediction for it."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 from inspection.heat_map import read_heat_map
+from inspection.names import is_bucket_name
 
 Value = TypeVar("Value")
-
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{0,220}[a-z0-9]")
-"""https://cloud.google.com/storage/docs/buckets#naming."""
 
 
 class MalformedMessageError(ValueError):
@@ -170,7 +167,7 @@ def _is_unicode(text: str) -> bool:
 
 def _bucket(raw: object) -> str | None:
     # The client puts a bucket's name into addresses as it is.
-    return raw if isinstance(raw, str) and _BUCKET.fullmatch(raw) else None
+    return raw if isinstance(raw, str) and is_bucket_name(raw) else None
 
 
 def _texts(raw: object) -> dict[str, str] | None:

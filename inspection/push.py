@@ -99,8 +99,27 @@ def failed_request(doing: str, *, status: int | None, answer: str, check: str) -
     return NeedsAttentionError(f"{doing} was refused ({status}): {answer} - check {check}. {WHAT_COMES}")
 
 
-def answer_failure(log: logging.Logger, error: Exception, fields: Mapping[str, object]) -> tuple[str, int]:
-    """Log why a push could not be worked on; the text and HTTP status to answer with."""
+def answer_failure(log: logging.Logger, error: Exception, fields: Mapping[str, object] | None) -> Any:  # noqa: ANN401 - the framework's own errors are answers, and no package may be imported here
+    """Log why a push could not be handled.
+
+    Args:
+        log: the function's own.
+        error: what was raised.
+        fields: of the log line; None if the framework failed before the function began to read the message.
+
+    Returns:
+        The text and HTTP status to answer with, or the web framework's own error, which is an answer itself.
+    """
+    if hasattr(
+        error, "get_response"
+    ):  # werkzeug's HTTPException, named by what makes it an answer: standard library only
+        # Without its description: that repeats the request's headers, and so the caller's token.
+        log.warning("the request is not a Pub/Sub push: %s %s", getattr(error, "code", ""), type(error).__name__)
+        return error
+    if fields is None:
+        # The framework raises whatever its readers raise. Nothing of the text: it may repeat the request as well.
+        log.warning("the request is not a Pub/Sub push: %s", type(error).__name__)
+        return "not a Pub/Sub push", HTTPStatus.BAD_REQUEST
     extra = {"fields": dict(fields)}
     match error:
         case RetryLaterError():

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +21,12 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from inspection.environment import AUTOML_EMULATOR, PUBSUB_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
 from inspection.model_id import parse_model_id
+from inspection.names import LOCAL_STACK, PROJECT_NAME
 from local.deploy.processes import CannotStartError
 from local.deploy.program import ROOT, ProgramError, Stack, run_program
-from local.deploy.provider import NOT_RUN, PUBSUB_AGENT, STORAGE_AGENT, CannotUpdateError, LocalProvider
+from local.deploy.provider import IGNORED, PUBSUB_AGENT, STORAGE_AGENT, CannotUpdateError, LocalProvider
 from local.deploy.runner import ArchiveRunner, Program
 from local.google.front import Front
 from local.google.gate import ApiError, Call, Gate, RequestLog
@@ -34,21 +35,24 @@ from local.google.identity import IdentityMiddleware, identity_path
 from local.google.logs import log_routes
 from local.google.models.automl_prediction import prediction_service
 from local.google.models.automl_service import model_services
+from local.google.models.classifier import TrainedModel, ready_model
+from local.google.models.imports import read_object
 from local.google.models.registry import ModelRegistry, RegisteredModel
-from local.google.models.training import TrainedModel, ready_model
 from local.google.models.vertex_prediction import prediction_routes
 from local.google.models.vertex_service import model_routes
-from local.google.models.workshop import Workshop, read_object
+from local.google.models.workshop import Workshop
 from local.google.permissions import PUBLISH, Binding, PermissionGate, Permissions, UnknownGrantError
-from local.google.pubsub.emulator import PubSubEmulator, PubSubProxy
+from local.google.pubsub.bucket_writer import AgentsBuckets
+from local.google.pubsub.rest import pubsub_routes
+from local.google.pubsub.rpc import PubSubHandler
+from local.google.pubsub.service import PubSub
 from local.google.rpc import RunningGrpcServer
 from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
 from local.google.storage.store import ObjectStore
 
-STACK = "local"
 CACHE = Path(".local/cache")
-"""What is worth keeping from one start to the next: installed packages and the trained model."""
+"""Kept from one start to the next: installed packages and the trained model."""
 
 STATE_FILE = "state.json"
 SAMPLE_MODEL = "ICN1234567890"
@@ -56,7 +60,6 @@ SAMPLE_MODEL = "ICN1234567890"
 
 LOCK_SUFFIX = ".lock"
 """Of the file beside a cloud's home that a running one holds locked."""
-PUBLISH_SECONDS = 10
 
 
 class LocalCloud:
@@ -86,7 +89,7 @@ class LocalCloud:
                 call may delay, or fail by raising :class:`ApiError`.
         """
         self._home = home
-        self._stack = ExitStack()
+        self._running = ExitStack()
         self._gate = gate or RequestLog()
         self._config = config or {}
         self._trained = trained
@@ -108,7 +111,7 @@ class LocalCloud:
         Raises:
             CannotStartError: something is missing or did not start; the text says what to do.
         """
-        with _in_words():
+        with _as_start_errors():
             self._start(say)
         self.up(say)
 
@@ -119,7 +122,8 @@ class LocalCloud:
             CannotStartError: a resource could not be created. What was created stays and runs; the next call goes on.
         """
         say("the Pulumi program")
-        with _in_words():
+        self._provider.ignored.clear()
+        with _as_start_errors():
             try:
                 outputs = run_program(
                     self._program,
@@ -130,55 +134,47 @@ class LocalCloud:
                     existing=self._provider.existing,
                 ).outputs
             finally:
-                without = self._provider.apply_dead_letters()
-        self.outputs = {**outputs, **_here(outputs, self._provider.addresses)}
+                without = self._provider.without_dead_letters()
+        self.outputs = {**outputs, **_local_addresses(outputs, self._provider.addresses)}
         if without:
-            say(f"no dead letters are kept, as Pub/Sub's agent lacks a role: {', '.join(without)}")
-        say(f"not run on one machine: {_listed(self._provider.not_run)}")
+            say(f"Dead letters are not kept, because Pub/Sub's service agent lacks a role: {', '.join(without)}")
+        say(_ignored_resources(self._provider.ignored))
         self._write_state()
 
     def _start(self, say: Callable[[str], None]) -> None:
         self._take_home()
-        self._stack.callback((self._home / STATE_FILE).unlink, missing_ok=True)
-        stack = Stack.read(STACK, root=self._root)
+        self._running.callback((self._home / STATE_FILE).unlink, missing_ok=True)
+        stack = Stack.read(LOCAL_STACK, root=self._root)
         others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
         stack = self._program = replace(stack, config={**stack.config, **others})
         self.project = stack.text("gcp:project")
         model_name = _model_name(stack)
         self.permissions = Permissions(self.project, grants_take_seconds=self._grants_take_seconds)
-        say("Google's Pub/Sub emulator")
-        emulator = PubSubEmulator(self._home)
-        self._stack.callback(emulator.stop)
-        self.pubsub_address = emulator.address
-        with ThreadPoolExecutor(1) as pool:
-            training = pool.submit(_model, say)
-            emulator.wait()
-            models = ModelRegistry()
-            sample = parse_model_id(SAMPLE_MODEL, project=self.project).name
-            models.register(RegisteredModel(name=sample, model=training.result(), display_name="castings"))
+        models = ModelRegistry()
+        sample = parse_model_id(SAMPLE_MODEL, project=self.project).name
+        models.register(RegisteredModel(name=sample, model=_model(say), display_name="castings"))
 
-        channel = grpc.insecure_channel(emulator.address)
-        self._stack.callback(channel.close)
+        say("Cloud Storage, Pub/Sub and the models")
+        front = self._serve(models)
+        channel = grpc.insecure_channel(self.pubsub_address)
+        self._running.callback(channel.close)
         publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-        self._stack.callback(publisher.stop)
+        self._running.callback(publisher.stop)
         subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-
-        say("Cloud Storage and the models")
-        front = self._front = self._serve(models, publisher)
         found = models.find(model_name)
         if found is None or not found.deployed:
             say(
-                f"modelId {model_name} is not deployed here, so that every image becomes a dead letter, as at Google; "
+                f"modelId {model_name} is not deployed here, so every image becomes a dead letter, as at Google; "
                 f"{SAMPLE_MODEL} is the sample model"
             )
         runner = ArchiveRunner(
             home=self._home,
             environments=CACHE / "packages",
-            surroundings=lambda identity: self._surroundings(identity, channel, models),
+            surroundings=lambda identity: self._surroundings(identity, models),
             say=say,
         )
-        self._stack.callback(runner.stop)
-        self._stack.callback(front.close)
+        self._running.callback(runner.stop)
+        self._running.callback(front.close)
         self._runner = runner
         self._provider = LocalProvider(
             project=self.project,
@@ -196,28 +192,26 @@ class LocalCloud:
         """Let the block run while these are not granted."""
         for binding in bindings:
             self.permissions.revoke(binding)
-        self._provider.apply_dead_letters()
         try:
             yield
         finally:
             for binding in bindings:
                 self.permissions.grant(binding)
-            self._provider.apply_dead_letters()
 
     def build_again(self) -> None:
         """Ask for all that a new build of what runs would need.
 
         Raises:
-            PermissionDeniedError: who builds may not.
+            PermissionDeniedError: the builder's account lacks a permission.
         """
         self._provider.build_again()
 
-    def storage_client(self) -> storage.Client:
-        """A client that speaks as the engineer at the machine."""
+    def storage_client(self, identity: str | None = None) -> storage.Client:
+        """A client that speaks as a service account, or as the engineer at the machine."""
         return storage.Client(
             project=self.project,
             credentials=AnonymousCredentials(),
-            client_options=ClientOptions(api_endpoint=self.storage_url),
+            client_options=ClientOptions(api_endpoint=self.storage_url + identity_path(identity)),
         )
 
     @property
@@ -227,7 +221,7 @@ class LocalCloud:
 
     @property
     def prediction_bucket(self) -> str:
-        """The name of the bucket that pictures land in."""
+        """The name of the bucket that receives the classified images."""
         return str(self.outputs["predictionBucket"]).removeprefix("gs://")
 
     @property
@@ -236,24 +230,24 @@ class LocalCloud:
         return self.outputs.get("reviewUrl")
 
     def how_to_use(self) -> str:
-        """The addresses, and the commands that send a picture."""
+        """The addresses, and the commands that send an image."""
         page = (
             f"Review app      {self.review_url}"
             if self.review_url
-            else "Review app      none, as the stack has no reviewers"
+            else "Review app      none: the stack has no reviewers"
         )
         return f"""
 {page}
 Cloud Storage   {self.storage_url}
 Pub/Sub         {self.pubsub_address}
-Pictures in     gs://{self.inbound_bucket}
-Pictures out    gs://{self.prediction_bucket}
+Images in       gs://{self.inbound_bucket}
+Images out      gs://{self.prediction_bucket}
 
-Send a picture:
-  .venv/bin/inspection send PICTURE...
+Send an image:
+  .venv/bin/inspection send IMAGE...
 or with Google's own command:
   export CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE={self.storage_url}/ CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_PROJECT={self.project}
-  gcloud storage cp PICTURE gs://{self.inbound_bucket}/
+  gcloud storage cp IMAGE gs://{self.inbound_bucket}/
   gcloud storage ls --recursive gs://{self.prediction_bucket}/
 
 Logs are in {self._home}/*.log. Ctrl-C stops everything.
@@ -289,7 +283,7 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
 
     def stop(self) -> None:
         """Stop everything that was started."""
-        self._stack.close()
+        self._running.close()
 
     def __enter__(self) -> Self:
         return self
@@ -310,7 +304,7 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             message = f"a local cloud runs already in {self._home} (process {lock.read() or 'unknown'}); stop it first"
             lock.close()
             raise CannotStartError(message) from None
-        self._stack.callback(lock.close)
+        self._running.callback(lock.close)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -331,17 +325,25 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
         unfinished.write_text(json.dumps(state))
         unfinished.replace(self._home / STATE_FILE)
 
-    def _serve(self, models: ModelRegistry, publisher: pubsub_v1.PublisherClient) -> Front:
+    def _serve(self, models: ModelRegistry) -> Front:
         def publish(topic: str, data: bytes, attributes: dict[str, str]) -> None:
             call = Call(identity=STORAGE_AGENT, method=PUBLISH, resource=topic)
             self._gate.enter(call)
-            publisher.publish(topic, data, **attributes).result(PUBLISH_SECONDS)
+            pubsub.publish(topic, data, attributes)
             self._gate.leave(call)
 
         store = ObjectStore(self._home / "storage")
-        self._stack.callback(store.close)
+        self._running.callback(store.close)
         self._gate = PermissionGate(self.permissions, self._gate, exists=store.exists)
         front = Front(self._gate, self.permissions, pubsub_agent=PUBSUB_AGENT)
+        pubsub = self.pubsub = PubSub(
+            self._home / "pubsub",
+            permissions=self.permissions,
+            agent=PUBSUB_AGENT,
+            send=front.push,
+            buckets=AgentsBuckets(lambda: self.storage_client(PUBSUB_AGENT)),
+        )
+        self._running.callback(pubsub.close)
         buckets = storage_app(
             store,
             gate=self._gate,
@@ -350,44 +352,46 @@ Logs are in {self._home}/*.log. Ctrl-C stops everything.
             policies=lambda bucket: self.permissions.on("bucket", bucket),
         )
         workshop = Workshop(lambda uri: read_object(store, uri), models, folder=self._trained)
-        self._stack.callback(workshop.stop)
+        self._running.callback(workshop.stop)
         models_routes = [*prediction_routes(models, gate=self._gate), *model_routes(workshop, gate=self._gate)]
         logs_routes = log_routes(lambda: self._home.glob("*.log"), gate=self._gate)
-        app = Starlette(routes=[*models_routes, *logs_routes, *front.routes(), Mount("/", buckets)])
+        routes = [*models_routes, *logs_routes, *pubsub_routes(pubsub, gate=self._gate), *front.routes()]
+        app = Starlette(routes=[*routes, Mount("/", buckets)])
         server = serve(IdentityMiddleware(app))
-        self._stack.callback(server.stop)
+        self._running.callback(server.stop)
         self.storage_url = front.url = server.url
         engineer = RunningGrpcServer(
             [
+                PubSubHandler(None, pubsub, self._gate),
                 *model_services(workshop, gate=self._gate, identity=None),
                 prediction_service(models, gate=self._gate, identity=None),
             ]
         )
-        self._stack.callback(engineer.stop)
-        self.automl_address = engineer.address
+        self._running.callback(engineer.stop)
+        self.automl_address = self.pubsub_address = engineer.address
         return front
 
-    def _surroundings(self, identity: str, emulator: grpc.Channel, models: ModelRegistry) -> dict[str, str]:
-        """Where the clients of a deployed program find the cloud; each identity has addresses of its own."""
+    def _surroundings(self, identity: str, models: ModelRegistry) -> dict[str, str]:
+        """The addresses of the cloud for the clients of a deployed program; each identity has its own."""
         self._signers.add(identity)
         door = RunningGrpcServer(
             [
-                PubSubProxy(identity, emulator, self._gate),
+                PubSubHandler(identity, self.pubsub, self._gate),
                 prediction_service(models, gate=self._gate, identity=identity),
             ]
         )
-        self._stack.callback(door.stop)
+        self._running.callback(door.stop)
         address = self.storage_url + identity_path(identity)
         return {
-            "STORAGE_EMULATOR_HOST": address,
-            "PUBSUB_EMULATOR_HOST": door.address,
-            "AUTOML_EMULATOR_HOST": door.address,
-            "AIPLATFORM_EMULATOR_HOST": address,
+            STORAGE_EMULATOR: address,
+            PUBSUB_EMULATOR: door.address,
+            AUTOML_EMULATOR: door.address,
+            VERTEX_EMULATOR: address,
         }
 
 
 @contextmanager
-def _in_words() -> Generator[None]:
+def _as_start_errors() -> Generator[None]:
     try:
         yield
     except (ProgramError, UnknownGrantError, CannotUpdateError, ApiError, GoogleAPICallError, OSError) as error:
@@ -397,28 +401,30 @@ def _in_words() -> Generator[None]:
 def _model_name(stack: Stack) -> str:
     # In a project made by `pulumi new` under another name, the examples' keys keep their namespace.
     try:
-        text = stack.text(f"{stack.project}:modelId", "automl-inspection:modelId")
+        text = stack.text(f"{stack.project}:modelId", f"{PROJECT_NAME}:modelId")
         return parse_model_id(text, project=stack.text("gcp:project")).name
     except ValueError as error:
         raise CannotStartError(f"Pulumi.{stack.name}.yaml: modelId: {error}") from None
 
 
 def _model(say: Callable[[str], None]) -> TrainedModel:
-    told = False
+    announced = False
 
     def progress(_done: int, count: int) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            say(f"training the model on {count} sample pictures (once)")
+        nonlocal announced
+        if not announced:
+            announced = True
+            say(f"training the model on {count} sample images (once)")
 
     return ready_model(CACHE / "models", progress=progress)
 
 
-def _here(outputs: Mapping[str, Any], addresses: Mapping[str, str]) -> dict[str, str]:
+def _local_addresses(outputs: Mapping[str, Any], addresses: Mapping[str, str]) -> dict[str, str]:
     """The outputs that are addresses of App Engine, with those that they have on this machine."""
     return {key: addresses[value] for key, value in outputs.items() if isinstance(value, str) and value in addresses}
 
 
-def _listed(not_run: Mapping[str, int]) -> str:
-    return ", ".join(f"{NOT_RUN[typ]} ({count})" for typ, count in sorted(not_run.items())) or "nothing"
+def _ignored_resources(counts: Mapping[str, int]) -> str:
+    """One line on the resources that change nothing on one machine, in the order of :data:`IGNORED`."""
+    named = [f"{counts[typ]} {names[counts[typ] > 1]}" for typ, names in IGNORED.items() if typ in counts]
+    return f"Ignored locally: {', '.join(named) or 'nothing'}."

@@ -34,7 +34,8 @@ local_app = typer.Typer(
 @local_app.command(epilog="Example: inspection local up")
 def up(
     grants_take: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, max=900, help="Let new grants take effect so late, as at Google.")
+        float,
+        typer.Option(metavar="SECONDS", min=0, max=900, help="Delay before a new grant takes effect, as at Google."),
     ] = 0,
 ) -> None:
     """Start everything and keep it running until Ctrl-C."""
@@ -46,19 +47,19 @@ def up(
             time.sleep(1)
 
 
-@local_app.command(epilog="Examples: inspection local demo --count 200; inspection local demo --images my_pictures/")
+@local_app.command(epilog="Examples: inspection local demo --count 200; inspection local demo --images my_images/")
 def demo(
     images: Annotated[
         Path | None,
-        typer.Option(parser=given_path, metavar="FOLDER", help="Send the pictures of this folder instead of samples."),
+        typer.Option(parser=given_path, metavar="FOLDER", help="Send the images of this folder instead of samples."),
     ] = None,
     count: Annotated[int, typer.Option(help="How many samples to send.", min=1, max=10_000)] = 60,
-    seed: Annotated[int, typer.Option(help="The samples follow from it.", min=0)] = 7,
+    seed: Annotated[int, typer.Option(help="Seed of the samples.", min=0)] = 7,
 ) -> None:
-    """Send pictures through the whole line, wait until each has landed, show where, and stop.
+    """Send images through the whole line, wait until each has landed, show where, and stop.
 
-    Exit code 0: every picture landed. 1: one is missing or was left out, or something did not start.
-    2: there is nothing to send. 130: it was stopped before it could tell.
+    Exit code 0: every image landed. 1: an image is missing or was left out, or the local cloud did not start.
+    2: there is nothing to send. 130: interrupted.
     """
     if images is not None:
         left_out: list[str] = []
@@ -81,66 +82,67 @@ def demo(
     raise typer.Exit(0 if all_landed else 1)
 
 
-@local_app.command("samples", epilog="Example: inspection local samples sample_pictures --by-label --count 300")
+@local_app.command("samples", epilog="Example: inspection local samples sample_images --by-label --count 300")
 def make_samples(
     folder: Annotated[
         Path,
-        typer.Argument(parser=given_path, metavar="FOLDER", help="Where they go: an empty folder, or one to be made."),
+        typer.Argument(parser=given_path, metavar="FOLDER", help="An empty folder, or one to create."),
     ],
-    count: Annotated[int, typer.Option(help="How many pictures.", min=1, max=10_000)] = 300,
-    seed: Annotated[int, typer.Option(help="The pictures follow from it.", min=0)] = 7,
+    count: Annotated[int, typer.Option(help="How many images.", min=1, max=10_000)] = 300,
+    seed: Annotated[int, typer.Option(help="Seed of the images.", min=0)] = 7,
     by_label: Annotated[
         bool, typer.Option("--by-label", help="In casting_data/{train,test}/{def_front,ok_front}/, to train on.")
     ] = False,
 ) -> None:
-    """Make pictures of casting-like parts, good and defective ones: nothing here is a photograph.
+    """Make images of casting-like parts, good and defective; all are computed, none is a photograph.
 
-    The truth about them goes into truth.csv beside the pictures' folder.
+    The true labels are written to truth.csv beside the images' folder.
     """
     from console.progress import counting
     from local.demo.samples import write_samples
 
     console = Console(stderr=True)
     try:
-        # Pictures of an earlier run would stand there without their line in truth.csv.
+        # Images of an earlier run would have no line in truth.csv.
         if folder.is_dir() and any(folder.iterdir()):
             raise typer.BadParameter(
-                f"'{folder}' is not empty: give another folder, or remove it first", param_hint="FOLDER"
+                f"'{folder}' is not empty: use another folder, or remove it first", param_hint="FOLDER"
             )
-        with counting("Making pictures", count, console=console) as done:
+        with counting("Making images", count, console=console) as done:
             pictures = write_samples(folder, count, seed, by_label=by_label, progress=lambda _done, _count: done())
     except OSError as error:
         console.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    console.print(f"Pictures: {pictures}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Images: {pictures}", markup=False, highlight=False, soft_wrap=True)
 
 
-@local_app.command(epilog="Example: inspection local bucket training-pictures")
+@local_app.command(epilog="Example: inspection local bucket training-images")
 def bucket(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits, '-', '_' and '.'.")],
 ) -> None:
-    """Make a bucket in the local cloud that runs here, as `gcloud storage buckets create` does at Google.
+    """Create a bucket in the local cloud, as `gcloud storage buckets create` does at Google.
 
-    Exit code 0: it is there. 1: it could not be made, or no local cloud runs here. 2: it has no name that a bucket can have.
+    Exit code 0: the bucket exists. 1: it could not be created, or no local cloud is running. 2: the name is not allowed.
     """
     from google.api_core import exceptions as api
 
     from console.target import outputs_of
-    from console.transfer import BUCKET_NAME_RULE, TransferError, is_bucket_name, storage_client
+    from console.transfer import TransferError, storage_client
+    from inspection.names import BUCKET_NAME_RULE, is_bucket_name
 
     if not is_bucket_name(name):
-        raise typer.BadParameter(f"{name!r} is no bucket's name: {BUCKET_NAME_RULE}", param_hint="NAME")
+        raise typer.BadParameter(f"{name!r} is not a bucket name: {BUCKET_NAME_RULE}", param_hint="NAME")
     console = Console(stderr=True)
     try:
         outputs_of(None)
         storage_client().create_bucket(name)
     except api.Conflict:
-        console.print(f"There already: gs://{name}", highlight=False, soft_wrap=True)
+        console.print(f"Exists already: gs://{name}", highlight=False, soft_wrap=True)
     except (TransferError, api.GoogleAPIError, ValueError) as error:
         console.print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     else:
-        console.print(f"Made: gs://{name}", highlight=False, soft_wrap=True)
+        console.print(f"Created: gs://{name}", highlight=False, soft_wrap=True)
 
 
 @contextmanager

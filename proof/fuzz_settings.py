@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from infra.settings import SettingsError, parse_settings
+from infra.stack_config import SettingsError, parse_settings
 from proof.fuzz_mutations import Fuzzed, mutated, mutated_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +32,7 @@ def fuzz_settings(count: int, seed: int) -> Fuzzed:
 
 
 def _values(file: bytes) -> dict[str, Any] | None:
-    """As :func:`infra.settings.load_settings` hands them over; None if there are none to hand over."""
+    """As :func:`infra.stack_config.load_settings` hands them over; None if there are none to hand over."""
     try:
         config = yaml.safe_load(file)["config"]
         return {str(key).removeprefix("automl-inspection:"): value for key, value in config.items()}

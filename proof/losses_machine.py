@@ -284,7 +284,7 @@ class AnyOrder(RuleBasedStateMachine):
         return holder == who or until <= self.line.now
 
     def _may_be_copied_again(self, source: str) -> bool:
-        """Whether a decision may lead to a second copy, as docs/decisions.md says.
+        """Whether a decision may lead to a second copy, as docs/decisions/0010-repeated-messages-are-marked.md says.
 
         Its original was not deleted yet, and Pub/Sub has a message about it that passes for the first.
         """

@@ -28,7 +28,7 @@ from local.demo.samples import samples
 from local.deploy.runner import Program
 from local.google.faults import FaultyGate, Kind, NoFaults, Randomly, When
 from local.google.gate import Call, RequestLog
-from local.google.models.training import ready_model
+from local.google.models.classifier import ready_model
 from proof.losses_stage import CONTENT_TYPES, Found, Sent, what_is_wrong
 from proof.report import finish, report_console
 

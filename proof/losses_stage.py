@@ -42,6 +42,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inspection import layout
+from inspection.environment import ReviewEnvironment, SignInMode
 from inspection.labels import REJECTED
 from inspection.logs import structured_logger
 from inspection.push import REPEATED
@@ -63,7 +64,6 @@ from webapp.guard import PAGE_HEADER
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client
 from webapp.picture import PictureId
-from webapp.settings import Settings, SignInMode
 from webapp.waiting import COUNTING_THREAD, WaitingCount
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ class Brightness:
         """Says the other label of every picture, as a model does that was trained anew."""
 
     def scores(self, picture: bytes) -> dict[str, float]:
-        """As :class:`local.google.models.training.TrainedModel` gives them."""
+        """As :class:`local.google.models.classifier.TrainedModel` gives them."""
         grey = Image.open(io.BytesIO(picture)).convert("L").getpixel((8, 8))
         assert isinstance(grey, int | float)
         ok = 0.97 if grey < (DARK + GREY) / 2 else 0.55 if grey < (GREY + LIGHT) / 2 else 0.0625
@@ -424,7 +424,7 @@ def new_review_app(now: Callable[[], datetime], monotonic: Callable[[], float]) 
     """The review app of this process; the environment says where the storage is."""
     credentials = google_credentials()
     bucket = storage_client(credentials).bucket(PREDICTION)
-    settings = Settings(
+    settings = ReviewEnvironment(
         prediction_bucket=PREDICTION,
         labels=LABELS,
         reviewers=frozenset({ANNA, BERT}),

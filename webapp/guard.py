@@ -12,10 +12,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inspection.environment import ReviewEnvironment
 from inspection.logs import structured_logger
 from webapp import api
 from webapp.problems import ProblemError
-from webapp.settings import Settings
 from webapp.sign_in import SignIn
 
 PAGE_HEADER = "X-Review-Page"
@@ -31,7 +31,7 @@ _log = structured_logger("review.guard")
 class Guard:
     """Lets reviewers through and nobody else; sets the security headers on every answer."""
 
-    def __init__(self, app: ASGIApp, *, sign_in: SignIn, settings: Settings, image_origin: str) -> None:
+    def __init__(self, app: ASGIApp, *, sign_in: SignIn, settings: ReviewEnvironment, image_origin: str) -> None:
         self._app = app
         self._sign_in = sign_in
         self._reviewers = settings.reviewers

@@ -11,16 +11,12 @@ from google.auth.transport.requests import Request as HttpRequest
 from google.cloud.storage import Bucket
 from google.oauth2 import service_account
 
+from inspection.environment import IAM_EMULATOR, STORAGE_EMULATOR
 from webapp.picture import PictureId
 
 LINK_TIME = timedelta(minutes=5)
 REUSE_TIME = timedelta(minutes=2)
 """For how long a browser may follow the redirect that it has; shorter than LINK_TIME, so that it always leads there."""
-
-STORAGE_EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
-"""Google's own name for it; the clients read it themselves."""
-IAM_EMULATOR_VARIABLE = "IAMCREDENTIALS_EMULATOR_HOST"
-"""In the manner of Google's names; where it is not set, the storage emulator is asked to sign too."""
 
 _IAM = "https://iamcredentials.googleapis.com"
 
@@ -86,7 +82,7 @@ class _Iam(HttpRequest):
 
 
 def _iam_address() -> str:
-    return os.environ.get(IAM_EMULATOR_VARIABLE) or os.environ.get(STORAGE_EMULATOR_VARIABLE) or _IAM
+    return os.environ.get(IAM_EMULATOR) or os.environ.get(STORAGE_EMULATOR) or _IAM
 
 
 def _origin(url: str) -> str:

@@ -23,13 +23,13 @@ from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
+from inspection.environment import MisconfiguredError, ReviewEnvironment
 from inspection.logs import structured_logger
 from webapp import api, routes
 from webapp.guard import Guard, ServesNobody, problem_response
-from webapp.images import STORAGE_EMULATOR_VARIABLE, ImageLinks
+from webapp.images import STORAGE_EMULATOR, ImageLinks
 from webapp.problems import ProblemError
 from webapp.reviewing import Reviewing
-from webapp.settings import MisconfiguredError, Settings, read_settings
 from webapp.sign_in import SignIn, sign_in_for
 
 PAGE = Path(__file__).parent / "frontend" / "dist"
@@ -70,7 +70,7 @@ def api_app() -> FastAPI:
 
 
 def review_app(
-    settings: Settings, *, reviewing: Reviewing, images: ImageLinks, sign_in: SignIn, page: Path = PAGE
+    settings: ReviewEnvironment, *, reviewing: Reviewing, images: ImageLinks, sign_in: SignIn, page: Path = PAGE
 ) -> ASGIApp:
     """The whole app: the API and the page, behind the guard."""
 
@@ -93,7 +93,7 @@ def review_app(
 def app_for(environment: Mapping[str, str]) -> ASGIApp:
     """The app that the environment describes, or one that serves nobody."""
     try:
-        settings = read_settings(environment)
+        settings = ReviewEnvironment.from_variables(environment)
         credentials = google_credentials()
     except (MisconfiguredError, GoogleAuthError) as error:
         _log.critical("the review app is misconfigured and serves nobody: %s", error)
@@ -113,7 +113,7 @@ def google_credentials() -> Credentials:
     Raises:
         GoogleAuthError: there are no credentials.
     """
-    if os.environ.get(STORAGE_EMULATOR_VARIABLE):
+    if os.environ.get(STORAGE_EMULATOR):
         return AnonymousCredentials()
     credentials, _ = google.auth.default(scopes=_SCOPES)
     return cast("Credentials", credentials)

@@ -12,10 +12,10 @@ import requests
 from google.auth import jwt
 from google.auth.exceptions import GoogleAuthError
 
+from inspection.environment import ReviewEnvironment, SignInMode
 from inspection.logs import structured_logger
 from webapp import api
 from webapp.problems import ProblemError
-from webapp.settings import Settings, SignInMode
 
 IAP_HEADER = "x-goog-iap-jwt-assertion"
 IAP_ISSUER = "https://cloud.google.com/iap"
@@ -49,7 +49,7 @@ class SignIn(Protocol):
         ...
 
 
-def sign_in_for(settings: Settings) -> SignIn:
+def sign_in_for(settings: ReviewEnvironment) -> SignIn:
     """The way that the settings choose."""
     match settings.sign_in:
         case SignInMode.IAP:

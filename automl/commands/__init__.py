@@ -5,7 +5,7 @@ import typer
 from automl.commands.dataset import dataset_app
 from automl.commands.model import mount
 from automl.commands.thresholds import thresholds
-from console.target import tell_local_cloud
+from console.target import announce_local_cloud
 
 __all__ = ["dataset_app", "model_app"]
 
@@ -18,5 +18,5 @@ model_app.command()(thresholds)
 
 @dataset_app.callback()
 def _find_local_cloud() -> None:
-    """Buckets are those of the local cloud where one runs here and no other is named."""
-    tell_local_cloud()
+    """Use the buckets of the local cloud if one is running and no other is named."""
+    announce_local_cloud()

@@ -1,25 +1,21 @@
 """`inspection dataset`: from labelled pictures, or from decisions, to an import file."""
 
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from google.api_core import exceptions as api
-from google.auth import exceptions as auth
 from rich.console import Console
 from rich.table import Table
-from urllib3.exceptions import HTTPError
 
 from automl.dataset.catalogue import Catalogue, Findings, Report
 from automl.dataset.import_file import Format, write
 from automl.dataset.sources import Folders, bucket_pictures, decided_pictures, local_pictures, parse_time
 from automl.dataset.split import Set, Shares
+from console.errors import fail, reported_errors
 from console.progress import counting
-from console.transfer import TransferError, is_unicode, print_uploaded, split_uri, storage_client, upload
+from console.transfer import is_unicode, print_uploaded, split_uri, storage_client, upload
 
 dataset_app = typer.Typer(no_args_is_help=True, help="Labelled pictures to an import file, ready to train on.")
 
@@ -100,7 +96,7 @@ def prepare(
     _check_out(out)
     report = Report()
     report.expect(folders.labels)
-    with _told_errors(), Catalogue() as catalogue:
+    with reported_errors(), Catalogue() as catalogue:
         bucket_name, prefix = split_uri(uri_prefix)
         with counting("Looking at pictures" if local else "Listing pictures") as progress:
             catalogue.add(
@@ -164,7 +160,7 @@ def decisions(
     shares = _shares(validation, test, unassigned=unassigned)
     _check_out(out)
     report = Report()
-    with _told_errors(), Catalogue() as catalogue:
+    with reported_errors(), Catalogue() as catalogue:
         with counting("Listing decisions") as progress:
             catalogue.add(decided_pictures(storage_client().bucket(bucket_name), start, report, progress=progress))
         with Console(stderr=True).status("Checking"):
@@ -238,24 +234,8 @@ def _time(since: str | None) -> datetime | None:
     return time
 
 
-@contextmanager
-def _told_errors() -> Generator[None, None, None]:
-    """A line instead of a traceback for what the cloud or the disk refused."""
-    try:
-        yield
-    except TransferError as error:
-        _fail(str(error))
-    except (api.GoogleAPIError, auth.GoogleAuthError, HTTPError, OSError) as error:
-        _fail(" ".join(str(error).split()))
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(f"Error: {message}", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
-
-
 def _refuse() -> NoReturn:
-    _fail("the data set is refused for the problems above; nothing was uploaded or written")
+    fail("the data set is refused for the problems above; nothing was uploaded or written")
 
 
 def _print_report(report: Report) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from automl.evaluation.thresholds import LEAST_PICTURES, Choice, Costs, Expected
 from automl.stack import config as stack_config
 from automl.stack.where import to_put_into_force
 from console.arguments import given_name
+from console.errors import fail
 from inspection.routing import Thresholds
 
 DEFAULT_COMMON = 0.8
@@ -94,9 +95,9 @@ def thresholds(
         file = stack_config.stack_file(write, Path.cwd()) if write is not None else None
         now = _now(scores, file, common)
     except MalformedEvaluationError as error:
-        _fail(f"{evaluation}: {error}")
+        fail(f"{evaluation}: {error}")
     except (stack_config.StackConfigError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     outcomes = _outcomes(
         scores,
         Costs(
@@ -119,7 +120,7 @@ def thresholds(
         if choice.thresholds:
             _tell_stack(choice, write, file)
     except (stack_config.StackConfigError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     if len(choice.thresholds) < len(choice.labels):
         raise typer.Exit(1)
 
@@ -221,8 +222,3 @@ def _tell_stack(choice: Choice, stack: str | None, file: Path | None) -> None:
 
 def _print(text: str) -> None:
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(f"Error: {message}", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1)

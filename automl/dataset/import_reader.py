@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from automl.dataset.import_file import Format, Row
 from automl.dataset.split import Set
+from console.errors import UserError
 from console.transfer import split_uri, storage_client
 
 _GS = "gs://"
@@ -20,7 +21,7 @@ _CSV_SETS = {"TRAIN": Set.TRAINING, "VALIDATION": Set.VALIDATION, "TEST": Set.TE
 _VERTEX_SET = "aiplatform.googleapis.com/ml_use"
 
 
-class MalformedImportFileError(ValueError):
+class MalformedImportFileError(UserError, ValueError):
     """A file that no service would read; the text names the file, the line and what is allowed."""
 
 

@@ -18,9 +18,10 @@ from urllib3.exceptions import HTTPError
 
 from automl.dataset.import_file import Row
 from automl.evaluation.metrics import EvaluatedPicture, Evaluation
-from automl.picture import UnusableImageError, prepare
 from automl.services.service import Model, PictureRefusedError, Service
 from console.transfer import split_uri
+from imaging.bounded import UnusableImageError
+from imaging.prepare import prepare
 
 MOST_AT_ONCE = 10
 """Connections that the storage client keeps open."""

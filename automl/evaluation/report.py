@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from automl.evaluation.metrics import Evaluation, Figures, Mistake, confusion_matrix, curve, figures, worst_mistakes
-from automl.picture import thumbnail
 from automl.services.service import ServiceFigures
+from imaging.prepare import thumbnail
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 WORST = 10

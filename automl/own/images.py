@@ -9,6 +9,7 @@ from pathlib import Path
 from automl.dataset.import_reader import pictures
 from automl.dataset.split import Set
 from automl.evaluation.asking import picture_bytes
+from console.errors import UserError
 from console.files import files_below, hidden_line
 from console.transfer import storage_client
 from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
@@ -17,7 +18,7 @@ LEAST_IMAGES = 10
 """Of each label: fewer cannot be learned from and checked on."""
 
 
-class UnusableImagesError(ValueError):
+class UnusableImagesError(UserError):
     """There is nothing to learn from; the text says what is needed."""
 
 

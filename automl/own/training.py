@@ -20,8 +20,9 @@ from automl.own.only_good import GOOD_LABEL, LEAST_GOOD, Memory, learn
 from automl.own.reliability import expected_calibration_error
 from automl.own.symmetry import TURNS, Symmetry, turned
 from automl.own.writing import write_linear, write_memory
-from automl.picture import UnusableImageError, prepare
+from imaging.bounded import UnusableImageError
 from imaging.pixels import pixels
+from imaging.prepare import prepare
 from inspection.model_file import MAX_FILE_BYTES, Kind, ModelCard
 
 SIZES = range(128, 513, 32)

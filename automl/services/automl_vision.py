@@ -26,10 +26,8 @@ from automl.services.service import (
     ServiceError,
     ServiceFigures,
 )
+from inspection.environment import AUTOML_EMULATOR
 from inspection.model_id import Backend
-
-EMULATOR = "AUTOML_EMULATOR_HOST"
-"""`host:port` of a local service that is asked instead of Google's, without credentials."""
 
 SHUT_DOWN = (
     "Google shut AutoML Vision down on 2024-03-31: use --backend vertex, with an import file of --format vertex-jsonl"
@@ -50,7 +48,7 @@ class AutomlVision:
         Raises:
             ServiceError: there are no credentials.
         """
-        emulator = os.environ.get(EMULATOR)
+        emulator = os.environ.get(AUTOML_EMULATOR)
         self.is_local = emulator is not None
         self.where = f"project {project}, {location}"
         self._parent = f"projects/{project}/locations/{location}"
@@ -219,7 +217,7 @@ def _told() -> Generator[None, None, None]:
     except api.InvalidArgument as error:
         raise ServiceError(error.message) from error
     except api.GoogleAPICallError as error:
-        advice = "" if EMULATOR in os.environ or isinstance(error, api.FailedPrecondition) else f" - {SHUT_DOWN}"
+        advice = "" if AUTOML_EMULATOR in os.environ or isinstance(error, api.FailedPrecondition) else f" - {SHUT_DOWN}"
         raise ServiceError(f"{error.message}{advice}") from error
     except api.RetryError as error:
         raise ServiceError(f"AutoML Vision did not answer: {error.cause or error}") from error

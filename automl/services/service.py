@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from console.errors import UserError
 from inspection.model_id import Backend
 
 PRICES_FROM = "Google's price list as of November 2026: https://cloud.google.com/vertex-ai/pricing"
@@ -19,7 +20,7 @@ DEPLOYED_NODE_HOUR = 1.375
 HOURS_A_MONTH = 730
 
 
-class ServiceError(Exception):
+class ServiceError(UserError):
     """What a service refused, or could not do; the text is for the user."""
 
 
@@ -199,19 +200,3 @@ class Service(Protocol):
     def figures(self, model: Model) -> Sequence[ServiceFigures]:
         """The service's own evaluation."""
         ...
-
-
-def service_for(backend: Backend, *, project: str, location: str | None = None) -> Service:
-    """The service; only that one's client library is imported."""
-    if backend is Backend.OWN:
-        raise ServiceError("a model file of your own runs in the function, and no service has it")
-    location = location or LIMITS[backend].location
-    match backend:
-        case Backend.AUTOML:
-            from automl.services.automl_vision import AutomlVision
-
-            return AutomlVision(project=project, location=location)
-        case Backend.VERTEX:
-            from automl.services.vertex_ai import VertexAi
-
-            return VertexAi(project=project, location=location)

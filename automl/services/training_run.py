@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from automl.services.service import NotThereError, OperationFailedError, Plan, Progress, Service
+from console.errors import UserError
 from inspection.model_id import Backend
 
 FOLDER = Path(".inspection")
@@ -30,13 +31,11 @@ IMPORT = "import"
 TRAINING = "training"
 STEPS = (DATA_SET, IMPORT, TRAINING)
 
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 30.0
 _CLOCKS_APART = 60.0
 """Seconds that the service's clock may be behind this one's."""
 
 
-class NotBegunError(Exception):
+class NotBegunError(UserError):
     """Nothing is begun, or not again; the text says why and what to do."""
 
 
@@ -167,7 +166,7 @@ def run(
     Args:
         service: what trains.
         training: is written to its file at every change.
-        watch: waits for an operation, given what it does and how to ask how far it is; see :func:`wait`.
+        watch: waits for an operation, given what it does and how to ask how far it is; see :func:`automl.services.waiting.wait`.
         despite_problems: go on though pictures were left out of the import.
 
     Raises:
@@ -191,18 +190,6 @@ class LeftOutError(Exception):
         """`problems` are the service's lines."""
         super().__init__(f"{len(problems)} pictures were left out")
         self.problems = problems
-
-
-def wait(ask: Callable[[], Progress], tell: Callable[[Progress], None]) -> Progress:
-    """Ask until it is done, at first often, then every half minute; `tell` is told each answer."""
-    pause = _FIRST_PAUSE
-    while True:
-        progress = ask()
-        tell(progress)
-        if progress.done:
-            return progress
-        time.sleep(pause)
-        pause = min(_LONGEST_PAUSE, 1.3 * pause)
 
 
 def _begin(service: Service, training: Training, name: str) -> None:

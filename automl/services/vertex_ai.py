@@ -30,10 +30,9 @@ from automl.services.service import (
     ServiceError,
     ServiceFigures,
 )
+from automl.services.waiting import wait
+from inspection.environment import VERTEX_EMULATOR
 from inspection.model_id import Backend
-
-EMULATOR = "AIPLATFORM_EMULATOR_HOST"
-"""Base URL of a local service that is asked instead of Google's, without credentials."""
 
 DATA_SET_SCHEMA = "gs://google-cloud-aiplatform/schema/dataset/metadata/image_1.0.0.yaml"
 TRAINING_SCHEMA = "gs://google-cloud-aiplatform/schema/trainingjob/definition/automl_image_classification_1.0.0.yaml"
@@ -62,7 +61,7 @@ class VertexAi:
         Raises:
             ServiceError: there are none.
         """
-        emulator = os.environ.get(EMULATOR)
+        emulator = os.environ.get(VERTEX_EMULATOR)
         self.is_local = emulator is not None
         self.where = f"project {project}, {location}"
         self._parent = f"projects/{project}/locations/{location}"
@@ -240,8 +239,6 @@ class VertexAi:
         )
 
     def _wait(self, operation: str) -> Progress:
-        from automl.services.training_run import wait
-
         return wait(lambda: self.progress(operation), lambda _progress: None)
 
     def _named(self, collection: str, name: str) -> list[Fields]:

@@ -14,12 +14,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
+from console.errors import UserError
 from console.words import MAX_SHOWN, one_line
+from inspection.names import PROJECT_NAME
 
-PROJECT = "automl-inspection"
-"""The Pulumi project's name: the namespace of its keys."""
-
-THRESHOLDS = f"{PROJECT}:thresholds"
+THRESHOLDS = f"{PROJECT_NAME}:thresholds"
 
 MAX_DEPTH = 50
 """Of lists and maps in each other; the parser needs a time that grows with its square."""
@@ -28,7 +27,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z_-]*")
 _READ_AS_OTHER_THAN_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
-class StackConfigError(Exception):
+class StackConfigError(UserError):
     """The stack's file cannot be used; the text says why and what to do."""
 
 
@@ -65,12 +64,12 @@ def read(file: Path) -> StackThresholds:
     """
     config = _config(_load(file), file)
     thresholds = config.get(THRESHOLDS) or {}
-    labels = config.get(f"{PROJECT}:labels") or []
+    labels = config.get(f"{PROJECT_NAME}:labels") or []
     if not isinstance(thresholds, dict) or not isinstance(labels, list):
         raise StackConfigError(f"{file}: thresholds must be a map of labels, and labels a list")
     by_label: dict[Any, Any] = thresholds  # pyright: ignore[reportUnknownVariableType]
     names: list[Any] = labels  # pyright: ignore[reportUnknownVariableType]
-    common = config.get(f"{PROJECT}:threshold")
+    common = config.get(f"{PROJECT_NAME}:threshold")
     return StackThresholds(
         common=None if common is None else _number(common, file, "threshold"),
         by_label={
@@ -228,7 +227,7 @@ def _number(value: object, file: Path, key: str) -> float:
     except (ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= 1:
-        raise StackConfigError(f"{file}: {PROJECT}:{key} is {repr(value)[:MAX_SHOWN]}; it is a number from 0 to 1")
+        raise StackConfigError(f"{file}: {PROJECT_NAME}:{key} is {repr(value)[:MAX_SHOWN]}; it is a number from 0 to 1")
     return number
 
 

@@ -4,9 +4,10 @@ import re
 import tempfile
 from pathlib import Path
 
-from automl.stack.config import PROJECT, StackConfigError, config_of, text_of
+from automl.stack.config import StackConfigError, config_of, text_of
+from inspection.names import PROJECT_NAME
 
-MODEL_ID = f"{PROJECT}:modelId"
+MODEL_ID = f"{PROJECT_NAME}:modelId"
 
 _LINE = re.compile(rf"^(?P<key>[ \t]+{MODEL_ID}:[ \t]*)[^\s#]*(?P<rest>[ \t]*(?:#[^\r\n]*)?)(?=\r?$)", re.MULTILINE)
 _ONE_LINE = f"one is needed below `config:`, with whatever value: `  {MODEL_ID}: none`"

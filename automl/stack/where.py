@@ -2,12 +2,12 @@
 
 import os
 
+from console.errors import UserError
 from console.target import PROJECT, prefer_local_cloud
+from inspection.names import LOCAL_STACK
 
-_LOCAL_STACK = "local"
 
-
-class NowhereError(Exception):
+class NowhereError(UserError):
     """Neither is named; the text says how to."""
 
 
@@ -29,4 +29,4 @@ def project(given: str | None) -> str:
 
 def to_put_into_force(stack: str) -> str:
     """What is to be done so that what was written into a stack's file counts."""
-    return f"To put it into force: {'start `make local` again' if stack == _LOCAL_STACK else '`pulumi up`'}"
+    return f"To put it into force: {'start `make local` again' if stack == LOCAL_STACK else '`pulumi up`'}"

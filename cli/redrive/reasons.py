@@ -1,4 +1,4 @@
-"""Why the functions failed, in their own words: asked of Cloud Logging, or of the local cloud, which takes the same request.
+"""Reads from Cloud Logging, or from the local cloud, which accepts the same request, why the functions failed.
 
 https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list. Google's client library is left out: this is the
 one request.
@@ -14,12 +14,12 @@ import requests
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
-from console.target import LOGGING
+from inspection.environment import LOGGING_EMULATOR
 
 Image = tuple[str, int]
-"""Its name in the inbound bucket and its generation."""
+"""An image's name in the inbound bucket and its generation."""
 About = tuple[str | None, Image]
-"""What a function (None: any) said about an image."""
+"""A function (None: any) and the image that it logged about."""
 
 _PAGE = 1000
 """Google's limit."""
@@ -33,7 +33,7 @@ class LogUnreadableError(Exception):
 
 
 def newest_problems(project: str, wanted: set[About], *, since: datetime) -> dict[About, str]:
-    """What the functions have logged last as a warning or worse; without what nothing was found about.
+    """The last warning or worse that the functions logged about each image; images without one are missing.
 
     Args:
         project: whose functions.
@@ -59,8 +59,8 @@ def newest_problems(project: str, wanted: set[About], *, since: datetime) -> dic
     try:
         with _session() as session:
             for _ in range(_PAGES):
-                answer = _ask(session, request)
-                for about, text in _said(answer.get("entries", ())):
+                answer = _post(session, request)
+                for about, text in _problems_in(answer.get("entries", ())):
                     problems.setdefault(about, text)
                 if wanted <= problems.keys() or not answer.get("nextPageToken"):
                     break
@@ -71,14 +71,14 @@ def newest_problems(project: str, wanted: set[About], *, since: datetime) -> dic
 
 
 def _session() -> requests.Session:
-    if LOGGING in os.environ:
+    if LOGGING_EMULATOR in os.environ:
         return requests.Session()
     credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/logging.read"])
     return AuthorizedSession(credentials)
 
 
-def _ask(session: requests.Session, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    base = os.environ.get(LOGGING, "https://logging.googleapis.com")
+def _post(session: requests.Session, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    base = os.environ.get(LOGGING_EMULATOR, "https://logging.googleapis.com")
     response = session.post(f"{base}/v2/entries:list", json=request, timeout=_SECONDS)
     if not response.ok:
         raise LogUnreadableError(f"{response.status_code} {_message(response)}")
@@ -92,7 +92,7 @@ def _message(response: requests.Response) -> str:
         return response.reason
 
 
-def _said(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[About, str]]:
+def _problems_in(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[About, str]]:
     for entry in entries:
         fields = entry["jsonPayload"]
         image = str(fields.get("image")), int(fields["generation"])  # Cloud Logging keeps every number as a float

@@ -6,28 +6,27 @@ Pub/Sub delivers again, with its backoff.
 
 import functools
 import os
-import re
 import threading
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 
 import flask
 import functions_framework
 from classifiers import Answer, Classifier, classifier_for
 from cloudevents.http import CloudEvent
+from flask.typing import ResponseReturnValue
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from google.pubsub_v1 import PublisherClient, PubsubMessage
-from picture import DecoderError, UnusableImageError, prepare, unpack
 from urllib3.exceptions import HTTPError
-from werkzeug.exceptions import HTTPException
 
+from imaging.bounded import DecoderError, UnusableImageError
+from imaging.prepare import prepare, unpack
+from inspection.environment import MisconfiguredError, PredictEnvironment
 from inspection.logs import Steps, structured_logger
 from inspection.message import NewImage, Prediction
-from inspection.model_id import Backend, ModelId, parse_model_id
 from inspection.push import REPEATED, RetryLaterError, answer_failure, failed_request, is_repeated, message_of
 
 MAX_FILE_BYTES = 50_000_000
@@ -42,28 +41,9 @@ os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 log = structured_logger("predict")
 
 
-def _settings() -> tuple[ModelId, str]:
-    """The model and the topic that the environment names.
-
-    Raises:
-        ValueError: it does not.
-    """
-    model_id = os.environ.get("MODEL_ID", "")
-    try:
-        model = parse_model_id(model_id, project="")
-    except ValueError as error:
-        raise ValueError(f"MODEL_ID: {error}") from None
-    if model.backend is not Backend.OWN and not model.project:
-        raise ValueError(f"MODEL_ID is {model_id!r}; allowed is a whole name: projects/P/locations/L/models/{model_id}")
-    topic = os.environ.get("PREDICTIONS_TOPIC", "")
-    if not re.fullmatch(r"projects/[^/]+/topics/[^/]+", topic):
-        raise ValueError(f"PREDICTIONS_TOPIC is {topic!r}; allowed is projects/P/topics/T")
-    return model, topic
-
-
 try:
-    MODEL, TOPIC = _settings()
-except ValueError as error:
+    ENVIRONMENT = PredictEnvironment.from_variables(os.environ)
+except MisconfiguredError as error:
     log.critical("%s", error)
     raise SystemExit(1) from None
 
@@ -73,7 +53,7 @@ class _Clients:
 
     def __init__(self) -> None:
         self.storage = storage.Client()
-        self.classifier: Classifier = classifier_for(MODEL)
+        self.classifier: Classifier = classifier_for(ENVIRONMENT)
         self.publisher = PublisherClient()
 
 
@@ -92,17 +72,9 @@ def _clients() -> _Clients:
 
 
 @functions_framework.errorhandler(Exception)
-def answer(error: Exception) -> HTTPException | tuple[str, int]:
-    """Every failure's log line and status, also of those before :func:`predict` is reached."""
-    if isinstance(error, HTTPException):
-        # Not its description: that repeats the request's headers, and so the caller's token.
-        log.warning("the request is no Pub/Sub push: %s %s", error.code, error.name)
-        return error
-    if "fields" not in flask.g:
-        # The framework raises whatever its readers do. Nothing of the text: it may repeat the request as well.
-        log.warning("the request is no Pub/Sub push: %s", type(error).__name__)
-        return "no Pub/Sub push", HTTPStatus.BAD_REQUEST
-    return answer_failure(log, error, flask.g.fields)
+def answer(error: Exception) -> ResponseReturnValue:
+    """Log every failure and answer it, also one before :func:`predict` is reached."""
+    return answer_failure(log, error, flask.g.get("fields"))
 
 
 @functions_framework.cloud_event
@@ -112,10 +84,14 @@ def predict(event: CloudEvent) -> None:
     attributes, data = message_of(event.data)
     image = NewImage.parse(attributes, data)
     steps = Steps()
-    fields: dict[str, object] = {"image": image.image_name, "generation": image.generation, "model": MODEL.name}
+    fields: dict[str, object] = {
+        "image": image.image_name,
+        "generation": image.generation,
+        "model": ENVIRONMENT.model.name,
+    }
     flask.g.fields = fields
 
-    said = Answer({})
+    answer_of_model = Answer({})
     error = _why_not_to_read(image)
     if error is None:
         with steps.time("read"):
@@ -127,20 +103,20 @@ def predict(event: CloudEvent) -> None:
             with steps.time("prepare"):
                 jpeg = prepare(unpack(data, image.content_encoding, at_most=MAX_FILE_BYTES))
             with steps.time("classify"):
-                said = _clients().classifier.classify(jpeg)
+                answer_of_model = _clients().classifier.classify(jpeg)
         except UnusableImageError as reason:
             error = str(reason)
         except DecoderError as failure:
             raise RetryLaterError(f"Decoding {image.image_name} failed and is retried: {failure}") from failure
 
-    predictions = said.scores
+    predictions = answer_of_model.scores
     label = max(predictions, key=predictions.__getitem__) if predictions else None
     score = predictions[label] if label is not None else None
     prediction = Prediction(
         bucket_name=image.bucket_name,
         image_name=image.image_name,
         generation=image.generation,
-        model=MODEL.name,
+        model=ENVIRONMENT.model.name,
         predicted_at=datetime.now(UTC).isoformat(),
         prediction_label=label,
         prediction_score=score,
@@ -149,7 +125,7 @@ def predict(event: CloudEvent) -> None:
         content_type=image.content_type,
         content_encoding=image.content_encoding,
         metadata=image.metadata,
-        heat_map=said.heat_map,
+        heat_map=answer_of_model.heat_map,
     )
     with steps.time("publish"):
         _publish(prediction, repeated=is_repeated(flask.request.get_json(silent=True), attributes))
@@ -197,9 +173,9 @@ def _publish(prediction: Prediction, *, repeated: bool) -> None:
     # An earlier delivery may have published as well, and the model may have said something else then.
     attributes = {REPEATED: "true"} if repeated else {}
     message = PubsubMessage(data=prediction.to_json(), attributes=attributes)
-    doing = f"Publishing to {TOPIC}"
+    doing = f"Publishing to {ENVIRONMENT.topic}"
     try:
-        _clients().publisher.publish(topic=TOPIC, messages=[message], **_ONCE)
+        _clients().publisher.publish(topic=ENVIRONMENT.topic, messages=[message], **_ONCE)
     except GoogleAPICallError as error:
         raise failed_request(
             doing,

@@ -10,15 +10,15 @@ import threading
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pulumi
 from google.cloud import pubsub_v1, storage
+from google.pubsub_v1.types import Subscription
 
 from local.google.front import Front
 from local.google.gate import ApiError
 from local.google.http import HOST
-from local.google.identity import as_identity
 from local.google.permissions import CONSUME, PUBLISH, READ, Binding, Need, Permissions, object_name
 
 PROJECT_NUMBER = "123456789012"
@@ -70,17 +70,18 @@ class UnknownResourceError(Exception):
 
 
 # What changes nothing on one machine; each is listed when the local cloud starts.
-NOT_RUN = {
-    "gcp:projects/service:Service": "an API is enabled",
-    "gcp:monitoring/alertPolicy:AlertPolicy": "an alert is raised",
-    "gcp:monitoring/notificationChannel:NotificationChannel": "an alert is sent",
-    "gcp:monitoring/dashboard:Dashboard": "figures are shown",
-    "gcp:logging/metric:Metric": "log lines are counted",
-    "gcp:logging/projectBucketConfig:ProjectBucketConfig": "logs are kept",
-    "gcp:logging/projectSink:ProjectSink": "logs are sorted",
-    "gcp:billing/budget:Budget": "the bill is watched",
-    "time:index/sleep:Sleep": "the cloud needs a moment",
+IGNORED = {
+    "gcp:logging/metric:Metric": ("log metric", "log metrics"),
+    "gcp:logging/projectBucketConfig:ProjectBucketConfig": ("log bucket", "log buckets"),
+    "gcp:logging/projectSink:ProjectSink": ("log sink", "log sinks"),
+    "gcp:monitoring/alertPolicy:AlertPolicy": ("alert policy", "alert policies"),
+    "gcp:monitoring/notificationChannel:NotificationChannel": ("notification channel", "notification channels"),
+    "gcp:monitoring/dashboard:Dashboard": ("dashboard", "dashboards"),
+    "gcp:billing/budget:Budget": ("budget", "budgets"),
+    "gcp:projects/service:Service": ("API enablement", "API enablements"),
+    "time:index/sleep:Sleep": ("wait", "waits"),
 }
+"""Resource types that change nothing on one machine, with their names for the user (one, several)."""
 
 # Of a bucket's arguments, those that count here; `forceDestroy` is for its end, which here is the cloud's.
 _BUCKET_INPUTS = {
@@ -132,11 +133,11 @@ class LocalProvider(pulumi.runtime.Mocks):
         self._created: dict[tuple[str, str], tuple[str, tuple[str, Outputs]]] = {}
         """By type and name, what was declared and what came of it."""
         self._lock = threading.Lock()
-        self._dead_letters: dict[str, dict[str, Any]] = {}
-        self._applying = threading.Lock()
+        self._dead_letters: dict[str, str] = {}
+        """The dead-letter topic of each subscription that has one."""
         self._builds: list[_Build] = []
-        self.not_run: dict[str, int] = {}
-        """What was declared and changes nothing here: reason and how often."""
+        self.ignored: dict[str, int] = {}
+        """How many resources of each type of :data:`IGNORED` the program declared."""
         self.addresses: dict[str, str] = {}
         """App Engine's address of a service, as the program makes it, and the one that it has here."""
         self._makers: dict[str, Callable[[Inputs], tuple[str, Outputs]]] = {
@@ -199,9 +200,9 @@ class LocalProvider(pulumi.runtime.Mocks):
             return resource_id, {**args.inputs, **outputs}
         if args.typ in _BINDINGS:
             return self._bind(args)
-        if args.typ in NOT_RUN:
+        if args.typ in IGNORED:
             with self._lock:
-                self.not_run[args.typ] = self.not_run.get(args.typ, 0) + 1
+                self.ignored[args.typ] = self.ignored.get(args.typ, 0) + 1
             return args.name, {"name": args.name, **args.inputs}
         message = (
             f"the program declares {args.name!r} of type {args.typ!r}, which the local cloud does not know: "
@@ -287,46 +288,28 @@ class LocalProvider(pulumi.runtime.Mocks):
 
     def _subscription(self, inputs: Inputs) -> tuple[str, Outputs]:
         path = f"projects/{self._project}/subscriptions/{inputs['name']}"
-        request: dict[str, Any] = {"name": path, "topic": self._topic_path(inputs["topic"])}
-        if "ackDeadlineSeconds" in inputs:
-            request["ack_deadline_seconds"] = int(inputs["ackDeadlineSeconds"])
-        if push := inputs.get("pushConfig"):
-            account: str | None = (push.get("oidcToken") or {}).get("serviceAccountEmail")
-            request["push_config"] = {"push_endpoint": as_identity(push["pushEndpoint"], account)}
-        # The retry policy is deliberately left out: under one, Google's emulator (version 528) forgets messages. Three that
-        # fail at once are pushed three times each and never again; without, it pushes about every second.
-        if dead := inputs.get("deadLetterPolicy"):
-            # Its grants come later: :meth:`apply_dead_letters`.
-            self._dead_letters[path] = {
-                "dead_letter_topic": self._topic_path(dead["deadLetterTopic"]),
-                "max_delivery_attempts": int(dead["maxDeliveryAttempts"]),
-            }
-        self._subscriber.create_subscription(request=request)
+        # Of the API, but for the words: what it does not support, it refuses by name.
+        declared = {key: value for key, value in inputs.items() if key not in {"name", "topic"} and value is not None}
+        if (expiry := declared.get("expirationPolicy")) is not None and not expiry.get("ttl"):
+            declared["expirationPolicy"] = {}
+        if dead := declared.get("deadLetterPolicy"):
+            topic = self._topic_path(dead["deadLetterTopic"])
+            declared["deadLetterPolicy"] = {**dead, "deadLetterTopic": topic}
+            self._dead_letters[path] = topic
+        request = {"name": path, "topic": self._topic_path(inputs["topic"]), **declared}
+        subscription = cast("Subscription", Subscription.from_json(json.dumps(request)))
+        self._subscriber.create_subscription(request=subscription)
         return path, {}
 
-    def apply_dead_letters(self) -> list[str]:
-        """Let each subscription keep dead letters if Pub/Sub's agent has the two permissions for it now.
-
-        Without them Google goes on delivering and never forwards, which is what the emulator does with a subscription
-        that has no policy. Returns the paths of the subscriptions that keep none.
-        """
-        member, without = f"serviceAccount:{PUBSUB_AGENT}", list[str]()
-        # One after the other, or an older answer could come last.
-        with self._applying:
-            for path, policy in self._dead_letters.items():
-                needs = (
-                    Need(permission=PUBLISH, resource=policy["dead_letter_topic"]),
-                    Need(permission=CONSUME, resource=path),
-                )
-                subscription: dict[str, Any] = {"name": path}
-                if all(self._permissions.allows(member, need) for need in needs):
-                    subscription["dead_letter_policy"] = policy
-                else:
-                    without.append(path)
-                self._subscriber.update_subscription(
-                    request={"subscription": subscription, "update_mask": {"paths": ["dead_letter_policy"]}}
-                )
-        return without
+    def without_dead_letters(self) -> list[str]:
+        """The paths of the subscriptions that forward none, as Pub/Sub's agent lacks one of its two permissions."""
+        member = f"serviceAccount:{PUBSUB_AGENT}"
+        return [
+            path
+            for path, topic in self._dead_letters.items()
+            if not self._permissions.allows(member, Need(permission=PUBLISH, resource=topic))
+            or not self._permissions.allows(member, Need(permission=CONSUME, resource=path))
+        ]
 
     def _topic_path(self, topic: str) -> str:
         return topic if topic.startswith("projects/") else f"projects/{self._project}/topics/{topic}"

@@ -1,19 +1,17 @@
 """What stands in front of every started function, as Cloud Run does: it asks IAM who may call, then hands the call on.
 
-Pub/Sub's emulator pushes without a token. So each subscription is given an address that says whom its declared
-`oidcToken` would say (:func:`local.google.identity.as_identity`); the token itself is Google's to make and to check. Absent
-as well: ingress settings, as everything here comes from the same machine.
+A push of this cloud's own Pub/Sub names the identity of its declared `oidcToken` (:meth:`Front.push`), any other caller has it in front
+of its path (:mod:`local.google.identity`); the token itself is Google's to make and to check. Absent as well: ingress settings, as
+everything here comes from the same machine.
 """
 
 import http.client
-import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -24,6 +22,7 @@ from local.google.gate import ApiError, Call, Gate, NoAnswerError
 from local.google.http import HOST
 from local.google.identity import identity_of
 from local.google.permissions import ANONYMOUS, INVOKE, SIGN_PUSH, Need, Permissions, account_name
+from local.google.pubsub.push import HEADERS, Push, send_by_http
 
 # No bucket has a name of two characters, so that this takes no object's address.
 _PREFIX: Final = "/fn/"
@@ -39,42 +38,6 @@ class _Service:
     seconds: float
 
 
-class _Attempts:
-    """Counts the deliveries of each message and says so in the push, which Google's emulator leaves out.
-
-    https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts; Pub/Sub does so for a subscription
-    that has dead letters, as every one of the program has.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, str]] = Counter()
-
-    def counted(self, body: bytes) -> bytes:
-        """A push with the number of its attempt; whatever is no push stays as it is."""
-        if (push := _push(body)) is None:
-            return body
-        key, content = push
-        with self._lock:
-            self._counts[key] += 1
-            return json.dumps(content | {"deliveryAttempt": self._counts[key]}).encode()
-
-    def acknowledged(self, body: bytes) -> None:
-        """Forget a message that has been worked on."""
-        if (push := _push(body)) is not None:
-            with self._lock:
-                self._counts.pop(push[0], None)
-
-
-def _push(body: bytes) -> tuple[tuple[str, str], dict[str, Any]] | None:
-    """Of which subscription and message a push is, and all that it says."""
-    try:
-        content = json.loads(body)
-        return (str(content["subscription"]), str(content["message"]["messageId"])), content
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
 class Front:
     """The public addresses of the functions."""
 
@@ -84,7 +47,6 @@ class Front:
         self._permissions = permissions
         self._pubsub_agent = pubsub_agent
         self._services: dict[str, _Service] = {}
-        self._attempts = _Attempts()
         self._closed = threading.Event()
         self.url = ""
         """Where :meth:`routes` are served; needed before :meth:`open`."""
@@ -101,6 +63,20 @@ class Front:
     def routes(self) -> list[Route]:
         """For an application behind :class:`local.google.identity.IdentityMiddleware`."""
         return [Route(f"{_PREFIX}{{service}}", self._answer, methods=["GET", "POST"])]
+
+    def push(self, push: Push) -> int:
+        """Deliver a push in this process, or by HTTP where its endpoint is not of this cloud; returns the answer's status.
+
+        Raises:
+            OSError: no connection to another endpoint, or no answer in time.
+            HTTPException: the answer of another endpoint is not HTTP.
+        """
+        name = push.endpoint.removeprefix(f"{self.url}{_PREFIX}")
+        if name == push.endpoint:
+            return send_by_http(push)
+        if (service := self._services.get(name)) is None:
+            return HTTPStatus.NOT_FOUND
+        return self._call(service, push.identity, "POST", HEADERS, push.body).status_code
 
     async def _answer(self, request: Request) -> Response:
         service = self._services.get(request.path_params["service"])
@@ -119,7 +95,6 @@ class Front:
                 self._permissions.require(
                     self._pubsub_agent, Need(permission=SIGN_PUSH, resource=account_name(identity))
                 )
-            body = self._attempts.counted(body)
             self._gate.enter(call)
             response = _forward(service, method, headers, body, self._closed)
             self._gate.leave(call)
@@ -128,8 +103,6 @@ class Front:
         except NoAnswerError:
             # Google's own front stands between, and answers whatever becomes of the instance behind it.
             return Response("the connection to the instance ended", HTTPStatus.SERVICE_UNAVAILABLE)
-        if HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
-            self._attempts.acknowledged(body)
         return response
 
 

@@ -296,13 +296,17 @@ _ON_OBJECT: Final = {
     "storage.objects.update": "storage.objects.update",
     "storage.objects.delete": "storage.objects.delete",
 }
+# https://cloud.google.com/pubsub/docs/access-control#required_permissions; other methods are the engineer's alone.
+_CONSUMING: Final = {
+    f"Subscriber/{method}": CONSUME for method in ("Acknowledge", "ModifyAckDeadline", "Pull", "StreamingPull")
+}
 _COPIES: Final = {"storage.objects.rewrite", "storage.objects.copy"}
 
 
 def needs(call: Call, exists: Callable[[str, str], bool]) -> list[Need]:
     """What a call needs. A method that is not known here needs a permission of its own name, which nobody has."""
     if call.bucket is None:
-        return [Need(permission=call.method, resource=_resource_name(call))]
+        return [Need(permission=_CONSUMING.get(call.method, call.method), resource=_resource_name(call))]
     if call.object is None:
         return [Need(permission=call.method, resource=_bucket_name(call.bucket))]
     at = object_name(call.bucket, call.object)

@@ -18,10 +18,11 @@ from local.google.gate import RequestLog
 from local.google.http import serve
 from local.google.models.automl_prediction import prediction_service
 from local.google.models.automl_service import model_services
+from local.google.models.imports import read_object
 from local.google.models.registry import ModelRegistry
 from local.google.models.vertex_prediction import prediction_routes
 from local.google.models.vertex_service import model_routes
-from local.google.models.workshop import Workshop, read_object
+from local.google.models.workshop import Workshop
 from local.google.rpc import RunningGrpcServer
 from local.google.storage.server import storage_app
 from local.google.storage.store import ObjectStore

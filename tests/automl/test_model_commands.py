@@ -201,7 +201,7 @@ def test_a_picture_that_cannot_be_asked_about_is_listed_and_left_out(
     result = run("model", "evaluate", name, "--test", trained, "--out", tmp_path / "report")
     assert result.exit_code == 1
     assert "red/0.png: 404" in result.stderr
-    assert "red/3.png: it is no picture of a known format" in result.stderr
+    assert "red/3.png: the file is not a picture of a known format" in result.stderr
     assert "Error: 2 could not be asked about" in result.stderr
     scores = Evaluation.from_json((tmp_path / "report" / "evaluation.json").read_bytes())
     assert len(scores.pictures) == 6
@@ -235,7 +235,7 @@ def test_predict_says_which_file_is_no_picture_and_answers_the_others(
     result = run("model", "predict", name, text, tmp_path / "missing.png", red)
     assert result.exit_code == 1
     assert "red.png" in result.stdout
-    assert "text.txt: it is no picture" in result.stderr
+    assert "text.txt: the file is not a picture" in result.stderr
     assert "missing.png: " in result.stderr
 
 
@@ -325,7 +325,7 @@ def test_nothing_is_deployed_where_its_id_could_not_be_written(
 def test_an_empty_argument_is_no_name(models: ModelCloud, run: Run, words: tuple[str, ...]):
     """It is rather a script's empty variable than the working directory, or a model."""
     result = run("model", *words)
-    assert (result.exit_code, "is no name" in result.stderr) == (2, True), result.stderr
+    assert (result.exit_code, "is not a name" in result.stderr) == (2, True), result.stderr
     assert not list(Path().iterdir())
 
 

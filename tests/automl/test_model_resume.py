@@ -20,7 +20,7 @@ from automl.services.automl_vision import AutomlVision
 from automl.services.vertex_ai import VertexAi
 from console.transfer import storage_client
 from inspection.model_id import Backend
-from local.google.models.training import train
+from local.google.models.classifier import train
 from tests.automl.factory import Run
 from tests.automl.model_cloud import PROJECT, ModelCloud, put_import_file, put_pictures
 
@@ -62,7 +62,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         release.wait(60)
         return train(*arguments, **more)
 
-    monkeypatch.setattr("local.google.models.workshop.train", wait_first)
+    monkeypatch.setattr("local.google.models.training.train", wait_first)
     yield release
     release.set()
 
@@ -200,7 +200,7 @@ def test_a_training_is_cancelled(
         raise InterruptedWaitError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("automl.commands.model.watch_step", _stop_at_training(interrupt))
+        patch.setattr("automl.commands.model.train.watch_step", _stop_at_training(interrupt))
         with pytest.raises(InterruptedWaitError):
             run("model", "train", file, "--name", name, "--yes")
     assert run("model", "cancel", name).exit_code == 0
@@ -215,7 +215,7 @@ def test_a_training_is_cancelled(
 
 
 def _stop_at_training(interrupt: Callable[..., None]) -> Callable[..., object]:
-    from automl.commands.model import watch_step
+    from automl.commands.model.terminal import watch_step
 
     def watch(step: str, ask: Callable[[], object]) -> object:
         return interrupt() if step == training.TRAINING else watch_step(step, ask)  # pyright: ignore[reportArgumentType]

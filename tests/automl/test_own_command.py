@@ -12,7 +12,16 @@ from tests.automl.test_own_model import plates
 
 
 def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).parent / "inspection"), "model", "train", "--backend", "own", *arguments]
+    command = [
+        str(Path(sys.executable).parent / "inspection"),
+        "model",
+        "train",
+        "--name",
+        "parts",
+        "--backend",
+        "own",
+        *arguments,
+    ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -27,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_of_labelled_folders_becomes_a_model_file(folder: Path):
     (folder / "parts" / "ok" / "broken.jpg").write_bytes(b"no image")
-    done = train(folder, "parts", "--out", "parts.onnx", "--size", "128")
+    done = train(folder, "parts", "--size", "128")
     assert done.returncode == 0, done.stderr
     assert "Left out: ok/broken.jpg: " in done.stderr
     assert "modelId: gs://BUCKET/models/parts.onnx" in done.stdout
@@ -45,7 +54,7 @@ def test_a_folder_of_labelled_folders_becomes_a_model_file(folder: Path):
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (("parts",), 2, "--out"),
+        (("parts", "--out", "a.txt"), 2, "'a.txt' does not end in .onnx"),
         (("--out", "a.onnx"), 2, "SOURCE"),
         (("parts", "--out", "a.onnx", "--size", "100"), 2, "multiples of 32"),
         (("nothing", "--out", "a.onnx"), 1, "'nothing' is not a folder and not an import file"),

@@ -122,7 +122,7 @@ def test_other_labels(run: Run, project: Path):
         ((*COSTS, "--seconds", "inf"), 2, "--seconds"),
         ((*COSTS, "--common", "nan"), 2, "--common"),
         ((*COSTS, "--defect-share", "nan"), 2, "--defect-share"),
-        ((*COSTS, "--write", ""), 2, "'' is no name"),
+        ((*COSTS, "--write", ""), 2, "'' is not a name"),
         ((*COSTS, "--plot", ""), 2, "--plot"),
         ((*COSTS, "--write", "prod"), 1, "stacks with a file are: dev"),
     ],

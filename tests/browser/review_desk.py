@@ -18,12 +18,12 @@ from playwright.sync_api import Browser, Playwright
 from starlette.types import ASGIApp
 
 from inspection import layout
+from inspection.environment import ReviewEnvironment, SignInMode
 from local.demo.samples import Sample, samples
 from tests.webapp.review_line import SIGNER, Clock
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client
 from webapp.reviewing import Reviewing
-from webapp.settings import Settings, SignInMode
 from webapp.sign_in import sign_in_for
 
 FRONTEND = Path(__file__).parents[2] / "webapp" / "frontend"
@@ -94,7 +94,7 @@ class Desk:
 
     def open(self, reviewer: str = ANNA, labels: tuple[str, ...] = LABELS) -> str:
         """The address of an app whose requests all come from `reviewer`."""
-        settings = Settings(
+        settings = ReviewEnvironment(
             prediction_bucket=str(self.bucket.name),
             labels=labels,
             reviewers=frozenset({ANNA, BERT}),

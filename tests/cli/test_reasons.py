@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from cli.redrive.reasons import About, newest_problems
-from console.target import LOGGING
+from inspection.environment import LOGGING_EMULATOR
 from local.google.gate import RequestLog
 from local.google.http import serve
 from local.google.logs import log_routes
@@ -29,7 +29,7 @@ def logged(folder: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> G
     file, gate = folder / "predict.log", RequestLog()
     file.write_text("\n".join(lines))
     with serve(Starlette(routes=log_routes(lambda: [file], gate=gate))) as server:
-        monkeypatch.setenv(LOGGING, server.url)
+        monkeypatch.setenv(LOGGING_EMULATOR, server.url)
         yield gate
 
 

@@ -163,11 +163,11 @@ def test_what_is_no_file_is_refused(bucket: storage.Bucket, pictures: Path, give
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("", "--to", "gs://inbound"), "no name of a file or folder"),
+        (("", "--to", "gs://inbound"), "not a name of a file or folder"),
         (("line1", "--to", ""), "'' is no bucket"),
         (("line1", "--to", "gs://.."), "'gs://..' is no bucket"),
-        (("line1", "--stack", ""), "no name of a stack"),
-        (("line1", "--stack", " "), "no name of a stack"),
+        (("line1", "--stack", ""), "not the name of a stack"),
+        (("line1", "--stack", " "), "not the name of a stack"),
         (("line1", "--stack", "dev", "--to", "gs://inbound"), "either --stack or --to"),
         (("line1", "--stack", "", "--to", ""), "either --stack or --to"),
     ],
@@ -284,5 +284,5 @@ def test_a_bucket_is_that_of_the_local_cloud_where_one_runs_here(
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = send("line1", "--to", "gs://inbound")
     assert result.exit_code == 0, result.stderr
-    assert "Buckets are those of the local cloud that runs here (here)" in result.stderr
+    assert "Using the buckets of the local cloud (here)" in result.stderr
     assert names(bucket) == ["line1/good.jpg"]

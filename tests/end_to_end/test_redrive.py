@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-import grpc
 import pytest
 from google.api_core.exceptions import DeadlineExceeded
 from google.cloud import storage
@@ -30,7 +29,7 @@ from local.google.gate import ApiError, Call, Gate, RequestLog
 from local.google.http import serve
 from local.google.logs import log_routes
 from local.google.permissions import PUBLISH, Binding
-from local.google.pubsub.emulator import PubSubProxy
+from local.google.pubsub.rpc import PubSubHandler
 from local.google.rpc import RunningGrpcServer
 
 pytestmark = pytest.mark.xdist_group("redrive")
@@ -227,14 +226,14 @@ def test_a_picture_whose_model_was_away_is_shown_then_sent_again_and_lands(desk:
     assert "predict.log" in shown.stdout
     assert "malformed: the field 'eventType' is missing; the message has ['objectId']" in shown.stdout
     assert "\x1b" not in shown.stdout, "a name must not command the terminal"
-    assert "Send 1 again: --yes" in shown.stdout
+    assert "Send 1 again: pass --yes" in shown.stdout
     assert letters.wait_for("images", 11), "nothing is taken away"
     assert desk.landed(name) is None, "nothing is sent"
 
     done = desk.redrive("--yes")
 
     assert "1 sent again, 0 discarded, 10 left" in done.stdout, done.stderr
-    assert done.returncode == 1, "what nobody can read still waits"
+    assert done.returncode == 1, "a malformed message stays"
     assert letters.wait_for("images", 10)
     picture = eventually(lambda: desk.landed(name))
     assert picture is not None
@@ -297,7 +296,7 @@ def test_pictures_whose_notification_was_lost_are_found_by_their_age(desk: Desk,
 
     early = desk.redrive()
     assert early.returncode == 0, early.stderr
-    assert early.stdout.startswith("Nothing waits. (What another redrive is looking at does not show"), (
+    assert early.stdout.startswith("Nothing to send again. (Messages leased by another redrive are not listed"), (
         "they have not lain there for an hour"
     )
     done = desk.redrive("--older-than", "0", "--show", "7", "--yes")
@@ -335,21 +334,19 @@ def test_a_picture_that_no_dead_letter_tells_of_shows_what_was_logged_about_it(
         told, refused, alone = [(*command.communicate(), command.returncode) for command in commands]
     picture.delete()
 
-    lost = (
-        "no dead letter tells of it: it arrived before the notification existed, its message was lost, or Pub/Sub still"
-    )
+    lost = "no dead letter names it: it arrived before the notification existed, its message was lost, or Pub/Sub still"
     for said, error, code in (told, refused, alone):
         assert code == 1, error
         assert name in said
         assert "Traceback" not in error
     assert lost not in told[0]
-    assert "no dead letter tells of it: logged last, Reading gs://" in told[0]
+    assert "no dead letter names it: logged last, Reading gs://" in told[0]
     assert "roles/storage.objectViewer" in told[0], "what to check is not cut off"
     assert "roles/logging.viewer" not in told[0]
     for said, _, _ in (refused, alone):
         assert lost in said
         assert said.count("needs roles/logging.viewer on the project") == 1
-    assert "Cloud Logging did not tell why (403 Permission" in refused[0]
+    assert "Cloud Logging gave no reasons (403 Permission" in refused[0]
     assert "Connection refused" in alone[0]
 
 
@@ -391,10 +388,7 @@ class Silent(RequestLog):
 @contextmanager
 def door_to(cloud: LocalCloud, gate: Gate) -> Generator[str]:
     """The address of a Pub/Sub whose calls go through a gate."""
-    with (
-        grpc.insecure_channel(cloud.pubsub_address) as emulator,
-        RunningGrpcServer([PubSubProxy("engineer", emulator, gate)]) as door,
-    ):
+    with RunningGrpcServer([PubSubHandler("engineer", cloud.pubsub, gate)]) as door:
         yield door.address
 
 
@@ -449,7 +443,7 @@ def test_a_command_that_is_terminated_gives_back_what_it_looked_at(
         said, error = process.communicate()
 
     assert process.returncode > 0, "it ended by itself"
-    assert "Nothing waits" not in said
+    assert "Nothing to send again" not in said
     assert "Traceback" not in error
     assert letters.wait_for("images", 1), "sooner than the ten minutes of a lease"
 
@@ -471,7 +465,7 @@ def test_a_pubsub_that_is_silent_or_away_is_an_error(cloud: LocalCloud, tmp_path
             silent.over.set()
     for (address, reason), (said, error, code) in zip(addresses.items(), ended, strict=True):
         assert code == 1, error
-        assert "Nothing waits" not in said
+        assert "Nothing to send again" not in said
         assert error.startswith("Error: "), error
         assert re.search(rf"Pub/Sub (is asked )?at {re.escape(address)}", error), error
         assert reason in error
@@ -492,7 +486,7 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     state = tmp_path / ".local" / "cloud" / "state.json"
     state.parent.mkdir(parents=True)
     state.write_text(json.dumps({"pid": _ended_process(), "storageUrl": "http://127.0.0.1:1", "outputs": {}}))
-    assert "no local cloud runs here" in redrive().stderr
+    assert "No local cloud is running here" in redrive().stderr
     for minutes in ("soon", "99999999999999"):
         assert redrive("--older-than", minutes).returncode == 2
 

@@ -35,7 +35,7 @@ def test_an_image_becomes_a_dead_letter_where_its_model_is_not_found(
         cloud.start(said.append)
         [line] = [line for line in said if "modelId" in line]
         assert model_id in line
-        assert f"is not deployed here, so that every image becomes a dead letter, as at Google; {SAMPLE_MODEL}" in line
+        assert f"is not deployed here, so every image becomes a dead letter, as at Google; {SAMPLE_MODEL}" in line
         (sample,) = samples(1, seed=9)
         client = cloud.storage_client()
         client.bucket(cloud.inbound_bucket).blob("a.jpeg").upload_from_string(sample.jpeg, content_type="image/jpeg")

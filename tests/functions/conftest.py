@@ -144,8 +144,8 @@ def model(running_model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mod
 
 
 @pytest.fixture
-def topic(pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator)
+def topic(pubsub_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_address)
     unique = uuid4().hex[:12]
     name, subscription = f"projects/factory/topics/t-{unique}", f"projects/factory/subscriptions/s-{unique}"
     with SubscriberClient() as subscriber:

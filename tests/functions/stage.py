@@ -155,7 +155,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic in Google's Pub/Sub emulator, and what has been published to it."""
+    """A topic of the local cloud's Pub/Sub, and what has been published to it."""
 
     name: str
     subscription: str

@@ -544,7 +544,7 @@ def test_bytes_that_the_framework_cannot_read_are_refused_in_words(
     assert answer.status_code == 400
     [line] = lines()
     assert line["severity"] == "WARNING"
-    assert "no Pub/Sub push" in line["message"]
+    assert "not a Pub/Sub push" in line["message"]
     assert "stack_trace" not in line
 
 

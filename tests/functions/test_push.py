@@ -1,4 +1,4 @@
-"""The functions behind a real push of Google's Pub/Sub emulator, and what is installed with them."""
+"""The functions behind a push of the local cloud's Pub/Sub, and what is installed with them."""
 
 import subprocess
 import sys

@@ -74,7 +74,7 @@ def test_what_the_app_is_told(own: Inventory):
     assert review(own)["envVariables"] == {
         "PREDICTION_BUCKET": PREDICTED,
         "LABELS": '["ok", "defect"]',
-        "REVIEWERS": '["Anna@example.com", "bert@example.com"]',
+        "REVIEWERS": '["anna@example.com", "bert@example.com"]',
         "SIGN_IN": "iap",
         "IAP_AUDIENCE": f"/projects/{NUMBER}/apps/{PROJECT}",
         "SIGNER_EMAIL": SIGNER,
@@ -89,16 +89,16 @@ def test_limits_come_from_the_config():
 
 def test_the_app_takes_what_the_program_tells_it(own: Inventory, by_login: Inventory):
     """The program and the app agree about the names and the form of the variables."""
-    from webapp.settings import read_settings
+    from inspection.environment import ReviewEnvironment
 
-    told = read_settings(review(own)["envVariables"])
+    told = ReviewEnvironment.from_variables(review(own)["envVariables"])
     assert told.reviewers == {"anna@example.com", "bert@example.com"}
     assert told.labels == ("ok", "defect")
     assert told.signer_email == SIGNER
-    read_settings({**review(by_login)["envVariables"], "GAE_ENV": "standard"})
+    ReviewEnvironment.from_variables({**review(by_login)["envVariables"], "GAE_ENV": "standard"})
     local = Inventory(run_program(Stack.read("local"), Google()))
     version = local.one(VERSION, "review-version").inputs
-    assert read_settings(version["envVariables"]).development_reviewer == "reviewer@example.com"
+    assert ReviewEnvironment.from_variables(version["envVariables"]).development_reviewer == "reviewer@example.com"
 
 
 def test_an_app_that_asks_nobody_to_sign_in_listens_on_its_own_machine_alone():

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from infra.naming import MAX_PREFIX_LENGTH
-from infra.settings import Settings, SettingsError, parse_settings
+from infra.settings import Settings
+from infra.stack_config import SettingsError, parse_settings
 from inspection.model_id import Backend
 from inspection.routing import folder_for
 
@@ -85,8 +86,8 @@ def test_a_common_and_an_own_threshold_reach_the_routing():
         ({"labels": list("abcdefghij")}, ["these are 10 labels", "1 to 9"]),
         ({"labels": ["ok", 2]}, ["labels[1] is 2"]),
         ({"labels": "ok"}, ["labels is 'ok'", "a list"]),
-        ({"reviewers": ["someone"]}, ["'someone' is no e-mail address"]),
-        ({"reviewers": [f"{'a' * 243}@example.com"]}, ["is longer than 254 bytes"]),
+        ({"reviewers": ["someone"]}, ["'someone' is not an e-mail address"]),
+        ({"reviewers": [f"{'a' * 243}@example.com"]}, ["is not an e-mail address of at most 254 bytes"]),
         ({"reviewers": ["a@b.de", "A@b.de"]}, ["'A@b.de' is there twice"]),
         ({"alertEmail": "nobody"}, ["alertEmail is 'nobody'", "an e-mail address"]),
         ({"alertHoursWithoutPictures": 25}, ["alertHoursWithoutPictures is 25", "from 1 to 24, or 0"]),
@@ -244,5 +245,5 @@ def test_of_very_many_mistakes_the_first_are_listed_and_the_rest_counted():
 
 def test_a_value_is_not_told_at_length():
     [mistake] = mistakes(reviewers=["a" * 70_000])
-    assert "is no e-mail address" in mistake
+    assert "is not an e-mail address" in mistake
     assert len(mistake) < 2_000

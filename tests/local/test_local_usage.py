@@ -23,16 +23,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("demo", "--images", ""), "'' is no name of a file or folder"),
+        (("demo", "--images", ""), "'' is not a name of a file or folder"),
         (("demo", "--images", "nowhere"), "nowhere: No such file or directory"),
         (("demo", "--images", "mine.jpg"), "mine.jpg: Not a directory"),
         (("demo", "--seed", "-1"), "greater than or equal to 0"),
-        (("samples", ""), "'' is no name of a file or folder"),
+        (("samples", ""), "'' is not a name of a file or folder"),
         (("samples", "."), "'.' is not empty"),
-        (("bucket", ""), "'' is no bucket's name: 3 to 222 lower-case letters"),
-        (("bucket", "Bad Bucket"), "'Bad Bucket' is no bucket's name"),
-        (("bucket", "parts/castings"), "'parts/castings' is no bucket's name"),
-        (("bucket", "a..b"), "'a..b' is no bucket's name"),
+        (("bucket", ""), "'' is not a bucket name: 3 to 222 lower-case letters"),
+        (("bucket", "Bad Bucket"), "'Bad Bucket' is not a bucket name"),
+        (("bucket", "parts/castings"), "'parts/castings' is not a bucket name"),
+        (("bucket", "a..b"), "'a..b' is not a bucket name"),
     ],
 )
 def test_what_is_given_wrongly_is_refused_and_nothing_is_done(folder: Path, words: tuple[str, ...], told: str):
@@ -46,7 +46,7 @@ def test_fewer_samples_do_not_stand_among_those_of_an_earlier_run(folder: Path):
     before = {path: path.read_bytes() for path in (folder / "parts").rglob("*.*")}
     result = run("samples", "parts", "--count", "2")
     assert result.exit_code == 2
-    assert "'parts' is not empty: give another folder, or remove it first" in result.stderr
+    assert "'parts' is not empty: use another folder, or remove it first" in result.stderr
     assert {path: path.read_bytes() for path in (folder / "parts").rglob("*.*")} == before
     (folder / "empty").mkdir()
     assert run("samples", "empty", "--count", "1").exit_code == 0

@@ -95,8 +95,8 @@ TAKES_WHAT_OTHERS_HAVE = ("webapp/reviewing.py", "if hold and not _is_by(hold, r
 KEEPS_NO_TIME = ("webapp/reviewing.py", "layout.DECIDED_AT: self._now().isoformat()", 'layout.DECIDED_AT: "now"')
 ACKNOWLEDGED_FAILURE = (
     "functions/predict/main.py",
-    "    return answer_failure(log, error, flask.g.fields)",
-    "    answer_failure(log, error, flask.g.fields)\n    return 'swallowed', 200",
+    '    return answer_failure(log, error, flask.g.get("fields"))',
+    "    answer_failure(log, error, flask.g.get(\"fields\"))\n    return 'swallowed', 200",
 )
 
 

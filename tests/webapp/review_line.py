@@ -21,6 +21,7 @@ from google.cloud.storage import Blob, Bucket
 from starlette.testclient import TestClient
 
 from inspection import layout
+from inspection.environment import ReviewEnvironment, SignInMode
 from local.google.gate import ApiError, Call, RequestLog
 from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
@@ -29,7 +30,6 @@ from webapp.guard import PAGE_HEADER
 from webapp.images import ImageLinks
 from webapp.main import google_credentials, review_app, storage_client
 from webapp.reviewing import Reviewing
-from webapp.settings import Settings, SignInMode
 from webapp.sign_in import IAP_HEADER, IAP_ISSUER, IdentityAwareProxy
 from webapp.waiting import COUNTING_THREAD
 
@@ -192,7 +192,7 @@ class Line:
         self.clock = Clock()
         self.page_folder = page_folder
         self.reviewing = Reviewing(bucket, LABELS, now=self.clock, monotonic=self.clock.monotonic)
-        settings = Settings(
+        settings = ReviewEnvironment(
             prediction_bucket=str(bucket.name),
             labels=LABELS,
             reviewers=frozenset({ANNA, BERT}),

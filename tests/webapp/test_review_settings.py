@@ -6,8 +6,8 @@ import logging
 import pytest
 from starlette.testclient import TestClient
 
+from inspection.environment import MisconfiguredError, ReviewEnvironment, SignInMode
 from webapp import main
-from webapp.settings import MisconfiguredError, SignInMode, read_settings
 from webapp.sign_in import IAP_HEADER, AppEngineLogin, Development, IdentityAwareProxy, sign_in_for
 
 GOOD = {
@@ -22,7 +22,7 @@ DEVELOPMENT = GOOD | {"SIGN_IN": "development", "DEVELOPMENT_REVIEWER": "anna@ex
 
 
 def test_a_good_environment() -> None:
-    settings = read_settings(GOOD)
+    settings = ReviewEnvironment.from_variables(GOOD)
     assert settings.labels == ("ok", "defect")
     assert settings.reviewers == {"anna@example.com", "bert@example.com"}
     assert settings.sign_in is SignInMode.IAP
@@ -58,45 +58,47 @@ def test_a_good_environment() -> None:
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(variable: str, value: str | None) -> None:
     environment = {name: text for name, text in (GOOD | {variable: value}).items() if text is not None}
-    with pytest.raises(MisconfiguredError, match=f"^{variable} is '.*'; it must be ") as error:
-        read_settings(environment)
+    with pytest.raises(MisconfiguredError, match=f"^{variable} is '.*'; allowed is ") as error:
+        ReviewEnvironment.from_variables(environment)
     assert repr(value or "") in str(error.value)
 
 
 def test_every_mistake_is_listed_at_once() -> None:
     with pytest.raises(MisconfiguredError) as error:
-        read_settings({})
+        ReviewEnvironment.from_variables({})
     for variable in ("PREDICTION_BUCKET", "LABELS", "REVIEWERS", "SIGN_IN"):
         assert f"{variable} is ''" in str(error.value)
 
 
 def test_nine_labels_are_possible() -> None:
     labels = [f"label {number}" for number in range(9)]
-    assert read_settings(GOOD | {"LABELS": json.dumps(labels)}).labels == tuple(labels)
+    assert ReviewEnvironment.from_variables(GOOD | {"LABELS": json.dumps(labels)}).labels == tuple(labels)
 
 
 def test_the_development_identity_works_on_a_laptop() -> None:
-    assert isinstance(sign_in_for(read_settings(DEVELOPMENT)), Development)
+    assert isinstance(sign_in_for(ReviewEnvironment.from_variables(DEVELOPMENT)), Development)
 
 
 @pytest.mark.parametrize("variable", ["GAE_ENV", "GAE_SERVICE", "GAE_APPLICATION", "GAE_INSTANCE", "K_SERVICE"])
 @pytest.mark.parametrize("value", ["standard", "", "0"])
 def test_the_development_identity_cannot_be_switched_on_where_the_app_is_deployed(variable: str, value: str) -> None:
     with pytest.raises(MisconfiguredError, match=f"deployed .{variable} set"):
-        read_settings(DEVELOPMENT | {variable: value})
+        ReviewEnvironment.from_variables(DEVELOPMENT | {variable: value})
 
 
 def test_a_development_reviewer_changes_nothing_with_another_sign_in() -> None:
-    settings = read_settings(GOOD | {"DEVELOPMENT_REVIEWER": "anna@example.com"})
+    settings = ReviewEnvironment.from_variables(GOOD | {"DEVELOPMENT_REVIEWER": "anna@example.com"})
     assert isinstance(sign_in_for(settings), IdentityAwareProxy)
 
 
 def test_app_engine_s_headers_count_in_app_engine_only() -> None:
     app_engine = GOOD | {"SIGN_IN": "appengine"}
-    assert isinstance(sign_in_for(read_settings(app_engine | {"GAE_ENV": "standard"})), AppEngineLogin)
+    assert isinstance(
+        sign_in_for(ReviewEnvironment.from_variables(app_engine | {"GAE_ENV": "standard"})), AppEngineLogin
+    )
     for elsewhere in ({}, {"GAE_ENV": "flex"}, {"K_SERVICE": "review"}):
         with pytest.raises(MisconfiguredError, match="anybody could send its headers"):
-            read_settings(app_engine | elsewhere)
+            ReviewEnvironment.from_variables(app_engine | elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_a_misconfigured_app_serves_nobody_and_says_why_in_its_log(
                 assert "anna" not in answer.text
     [record] = [record for record in caplog.records if record.levelno == logging.CRITICAL]
     assert "serves nobody" in record.getMessage()
-    assert "; it must be " in record.getMessage() or "deployed" in record.getMessage()
+    assert "; allowed is " in record.getMessage() or "deployed" in record.getMessage()
 
 
 def test_the_deployed_app_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch, storage_address: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from inspection.environment import PredictEnvironment
 from inspection.model_id import Backend, ModelId
 from inspection.push import NeedsAttentionError, RetryLaterError
 
@@ -40,8 +41,9 @@ class Classifier(Protocol):
         ...
 
 
-def classifier_for(model: ModelId) -> Classifier:
-    """The classifier for a model; only that one's client library is imported."""
+def classifier_for(environment: PredictEnvironment) -> Classifier:
+    """Return the classifier for the environment's model; only that one's client library is imported."""
+    model = environment.model
     match model.backend:
         case Backend.AUTOML:
             from classifiers.automl import AutomlClassifier
@@ -54,7 +56,7 @@ def classifier_for(model: ModelId) -> Classifier:
         case Backend.OWN:
             from classifiers.model_file import ModelFileClassifier
 
-            return ModelFileClassifier(model)
+            return ModelFileClassifier(model, environment.labels)
 
 
 def checked_scores(model: ModelId, pairs: Iterable[tuple[str, float]]) -> dict[str, float]:

@@ -9,11 +9,9 @@ from google.cloud.automl_v1 import ExamplePayload, Image, PredictionServiceClien
 from google.cloud.automl_v1.services.prediction_service.transports import PredictionServiceGrpcTransport
 
 from classifiers import TIMEOUT_SECONDS, Answer, checked_scores
+from inspection.environment import AUTOML_EMULATOR
 from inspection.model_id import ModelId
 from inspection.push import failed_request
-
-EMULATOR = "AUTOML_EMULATOR_HOST"
-"""`host:port` of a local service that is asked instead of Google's, without credentials."""
 
 
 class AutomlClassifier:
@@ -22,7 +20,7 @@ class AutomlClassifier:
     def __init__(self, model: ModelId) -> None:
         """Make the client; the first request connects."""
         self._model = model
-        emulator = os.environ.get(EMULATOR)
+        emulator = os.environ.get(AUTOML_EMULATOR)
         self._client = (
             PredictionServiceClient(transport=PredictionServiceGrpcTransport(channel=grpc.insecure_channel(emulator)))
             if emulator

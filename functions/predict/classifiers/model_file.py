@@ -1,8 +1,6 @@
 """A model file of one's own, which runs in the function: no service, and nothing to pay while no image comes."""
 
 import hashlib
-import json
-import os
 import threading
 from typing import Any, NoReturn
 
@@ -36,14 +34,10 @@ _ONCE: dict[str, Any] = {"timeout": 30, "retry": None}
 class ModelFileClassifier:
     """A model file, loaded by the first request that needs it and then kept: of one generation for the whole process."""
 
-    def __init__(self, model: ModelId) -> None:
-        """Nothing is loaded yet.
-
-        Raises:
-            ValueError: the environment does not name the stack's labels.
-        """
+    def __init__(self, model: ModelId, labels: tuple[str, ...]) -> None:
+        """Load nothing yet; `labels` are the stack's."""
         self._model = model
-        self._labels = _stack_labels()
+        self._labels = labels
         self._client = storage.Client()
         self._loading = threading.Lock()
         self._loaded: tuple[onnxruntime.InferenceSession, ModelCard] | None = None
@@ -102,17 +96,6 @@ class ModelFileClassifier:
             f"the model {self._model.name} cannot be used: {reason} - upload a file that `inspection model train "
             f"--backend own` wrote under this name, or set modelId to one that is there and run `pulumi up`. {WHAT_COMES}"
         )
-
-
-def _stack_labels() -> tuple[str, ...]:
-    text = os.environ.get("LABELS", "")
-    try:
-        labels = json.loads(text)
-    except ValueError:
-        labels = None
-    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
-        raise ValueError(f"LABELS is {text!r}; allowed is a JSON list of labels")
-    return tuple(labels)
 
 
 def _load(data: bytes, labels: tuple[str, ...]) -> tuple[onnxruntime.InferenceSession, ModelCard]:

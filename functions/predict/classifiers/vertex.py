@@ -13,11 +13,9 @@ from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
 from classifiers import TIMEOUT_SECONDS, Answer, checked_scores
+from inspection.environment import VERTEX_EMULATOR
 from inspection.model_id import ModelId
 from inspection.push import NeedsAttentionError, failed_request
-
-EMULATOR = "AIPLATFORM_EMULATOR_HOST"
-"""Base URL of a local service that is asked instead of Google's, without credentials."""
 
 _MAX_PREDICTIONS = 10
 """The labels with the highest scores that are wanted: more than a stack may have."""
@@ -32,7 +30,7 @@ class VertexClassifier:
     def __init__(self, model: ModelId) -> None:
         """Find the credentials; the first request connects."""
         self._model = model
-        emulator = os.environ.get(EMULATOR)
+        emulator = os.environ.get(VERTEX_EMULATOR)
         if emulator:
             self._session = requests.Session()
         else:

@@ -16,7 +16,11 @@ from google.protobuf import any_pb2, empty_pb2
 from google.rpc import status_pb2
 
 from local.google.gate import ApiError, Call, Gate
-from local.google.models.workshop import MAX_FAILURES, DataSet, Figures, Job, Made, Workshop, new_id, parse_csv
+from local.google.models.figures import Figures
+from local.google.models.imports import MAX_FAILURES, DataSet, parse_csv
+from local.google.models.jobs import Job, new_id
+from local.google.models.training import Made
+from local.google.models.workshop import Workshop
 from local.google.rpc import RefusedError, abort, status_word, unary_method
 
 LOCATION: Final = "us-central1"

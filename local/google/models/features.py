@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from scipy import ndimage
+
+from imaging.bounded import UnusableImageError
+from imaging.prepare import prepare
 
 SIZE = 300
 """Pixels both ways at which a picture is looked at."""
@@ -45,7 +48,7 @@ class UnreadablePictureError(ValueError):
 
 
 def features(picture: bytes) -> NDArray[np.float32]:
-    """One row of numbers for a picture in any format that Pillow reads.
+    """One row of numbers for an image in any format that the line reads, from the pixels that the line sends.
 
     Raises:
         UnreadablePictureError: the bytes are no picture, or a broken one.
@@ -65,12 +68,12 @@ def features(picture: bytes) -> NDArray[np.float32]:
 
 def _read(picture: bytes) -> tuple[Map, list[float]]:
     try:
-        with Image.open(io.BytesIO(picture)) as opened:
-            opened.draft("RGB", (SIZE, SIZE))
-            image = ImageOps.exif_transpose(opened)
-            small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadablePictureError(f"the bytes are no picture that can be read: {error}") from error
+        jpeg = prepare(picture)
+    except UnusableImageError as error:
+        raise UnreadablePictureError(f"the bytes cannot be read as an image: {error}") from error
+    with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
+        image.draft("RGB", (SIZE, SIZE))
+        small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     hsv = np.asarray(small.resize((16, 16)).convert("HSV"), dtype=np.float32).reshape(-1, 3) / 255
     grey = np.asarray(small.convert("L"), dtype=np.float32) / 255
     # Exposure is the camera's, not the part's.

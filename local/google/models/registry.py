@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass, replace
 
-from local.google.models.training import Model
+from local.google.models.classifier import Model
 
 
 @dataclass(frozen=True, kw_only=True)

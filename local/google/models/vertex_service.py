@@ -17,18 +17,12 @@ from starlette.routing import Route
 
 from local.google.gate import ApiError, Call, Gate
 from local.google.identity import identity_of
-from local.google.models.workshop import (
-    MAX_FAILURES,
-    DataSet,
-    Endpoint,
-    Figures,
-    Job,
-    Made,
-    Set,
-    Workshop,
-    new_id,
-    parse_jsonl,
-)
+from local.google.models.figures import Figures
+from local.google.models.imports import MAX_FAILURES, DataSet, Set, parse_jsonl
+from local.google.models.jobs import Job, new_id
+from local.google.models.kept import Endpoint
+from local.google.models.training import Made
+from local.google.models.workshop import Workshop
 from local.google.rpc import RefusedError, status_word
 
 LEAST_BUDGET: Final = 8_000

@@ -9,7 +9,8 @@ import re
 from local.google.gate import ApiError
 
 _TOKEN = re.compile(
-    r"\\(?P<escaped>.)|(?P<many>\*+)|\[(?P<negated>[!^]?)(?P<members>(?:\\.|[^\]\\])*)\]|(?P<other>.)", re.DOTALL
+    r"\\(?P<escaped>.)|(?P<folders>(?:^|(?<=/))\*\*/)|(?P<many>\*+)|\[(?P<negated>[!^]?)(?P<members>(?:\\.|[^\]\\])*)\]|(?P<other>.)",
+    re.DOTALL,
 )
 _ESCAPED_MEMBER = re.compile(r"\\(.)|([\\\[\]^&~|])")
 
@@ -17,7 +18,7 @@ _ESCAPED_MEMBER = re.compile(r"\\(.)|([\\\[\]^&~|])")
 def matcher(glob: str) -> re.Pattern[str]:
     r"""The regular expression that a whole name has to match.
 
-    `*` is any text without `/`, `**` any text, `?` one character but `/`, `[a-z]` one of these, `[!a-z]` none of them,
+    `*` is any text without `/`, `**` any text, `**/` at the start of a part of the path any number of folders (none too), `?` one character but `/`, `[a-z]` one of these, `[!a-z]` none of them,
     `{a,b}` either pattern, and `\\` takes a character as it stands.
 
     Raises:
@@ -29,6 +30,8 @@ def matcher(glob: str) -> re.Pattern[str]:
         at = token.start()
         if (escaped := token["escaped"]) is not None:
             pattern.append(re.escape(escaped))
+        elif token["folders"]:
+            pattern.append("(?:.*/)?")
         elif many := token["many"]:
             pattern.append("[^/]*" if many == "*" else ".*")
         elif (members := token["members"]) is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from email.message import Message
 from typing import Any
 
-from local.google.storage.store import invalid
+from local.google.storage.records import invalid
 
 _MAX_HEAD = 1 << 20
 _PART = re.compile(rb"--(?P<boundary>[^\r\n]+)[ \t]*(?P<newline>\r?\n)", re.DOTALL)

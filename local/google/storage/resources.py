@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from local.google.storage.store import Bucket, Event, Fields, StoredObject, invalid
+from local.google.storage.records import Bucket, Event, Fields, StoredObject, invalid
 
 Resource = dict[str, Any]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from local.google.storage.store import WRITABLE_FIELDS, Fields, StorageError, invalid
+from local.google.storage.records import WRITABLE_FIELDS, Fields, StorageError, invalid
 
 _BUCKET_SETTINGS: Final = frozenset({"iamConfiguration", "labels", "location", "locationType", "storageClass"})
 _BUCKET_OUTPUT: Final = frozenset(

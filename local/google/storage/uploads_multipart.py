@@ -19,8 +19,10 @@ from starlette.responses import Response
 
 from local.google.gate import Call, Gate
 from local.google.identity import base_url, identity_of
+from local.google.storage.content import Content
+from local.google.storage.records import ALWAYS, Fields, StoredObject
 from local.google.storage.signing import XmlError
-from local.google.storage.store import ALWAYS, Content, Fields, ObjectStore, StoredObject
+from local.google.storage.store import ObjectStore
 from local.google.storage.supported import check_object_fields, check_parameters
 
 CREATE: Final = "storage.multipartUploads.create"

@@ -17,8 +17,8 @@ from local.google.gate import ApiError, Call, RequestLog
 from local.google.http import serve
 from local.google.identity import IdentityMiddleware, identity_path
 from local.google.models.automl_prediction import prediction_service
+from local.google.models.classifier import TrainedModel, train
 from local.google.models.registry import ModelRegistry, RegisteredModel
-from local.google.models.training import TrainedModel, train
 from local.google.models.vertex_prediction import MAX_REQUEST_BYTES, prediction_routes
 from local.google.rpc import RunningGrpcServer
 

@@ -13,8 +13,17 @@ import pytest
 from google.api_core.exceptions import Forbidden, PermissionDenied, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
-from google.pubsub_v1 import PublisherClient, PubsubMessage
+from google.pubsub_v1 import (
+    PublisherClient,
+    PubsubMessage,
+    PullRequest,
+    StreamingPullRequest,
+    SubscriberClient,
+    Subscription,
+    Topic,
+)
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -28,17 +37,16 @@ from local.google.models.registry import ModelRegistry
 from local.google.models.vertex_prediction import prediction_routes
 from local.google.permissions import (
     INVOKE,
-    PUBLISH,
     ROLES,
     SIGN_PUSH,
     Binding,
-    Need,
     PermissionGate,
     Permissions,
     UnknownGrantError,
     needs,
 )
-from local.google.pubsub.emulator import PubSubProxy
+from local.google.pubsub.rpc import PubSubHandler
+from local.google.pubsub.service import PubSub
 from local.google.rpc import RunningGrpcServer
 from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
@@ -49,6 +57,7 @@ PROJECT = "factory"
 PART = "part@factory.iam.gserviceaccount.com"
 AGENT = "service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
 TOPIC = f"projects/{PROJECT}/topics/news"
+SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/readers"
 ENDPOINT = f"projects/{PROJECT}/locations/europe-west4/endpoints/42"
 SERVICE = f"projects/{PROJECT}/locations/europe-west3/services/sorter"
 
@@ -294,18 +303,53 @@ def test_a_method_that_is_not_known_is_refused():
     assert need.permission not in frozenset().union(*ROLES.values())
 
 
-def test_publishing_needs_a_grant_on_the_topic(cloud: Cloud):
-    with grpc.insecure_channel(f"127.0.0.1:{free_port()}") as nowhere:
-        door = RunningGrpcServer([PubSubProxy(PART, nowhere, cloud.gate)])
-        with grpc.insecure_channel(door.address) as channel:
-            publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-            other = cloud.grant("pubsub.publisher", "topic", "other-news")
-            with pytest.raises(PermissionDenied, match="User not authorized to perform this action"):
-                publisher.publish(topic=TOPIC, messages=[PubsubMessage(data=b"1")], retry=None)
-            cloud.permissions.revoke(other)
-        door.stop()
+@pytest.fixture
+def pubsub(cloud: Cloud, tmp_path: Path) -> Iterator[grpc.Channel]:
+    """Pub/Sub as the part reaches it, with a topic and a subscription."""
+    with (
+        PubSub(tmp_path, permissions=cloud.permissions) as pubsub,
+        RunningGrpcServer([PubSubHandler(PART, pubsub, cloud.gate)]) as door,
+        grpc.insecure_channel(door.address) as channel,
+    ):
+        pubsub.catalogue.create_topic(Topic(name=TOPIC))
+        pubsub.catalogue.create_subscription(Subscription(name=SUBSCRIPTION, topic=TOPIC))
+        yield channel
+
+
+def test_publishing_needs_a_grant_on_the_topic(cloud: Cloud, pubsub: grpc.Channel):
+    publisher = PublisherClient(transport=PublisherGrpcTransport(channel=pubsub))
+    other = cloud.grant("pubsub.publisher", "topic", "other-news")
+    with pytest.raises(PermissionDenied, match="User not authorized to perform this action"):
+        publisher.publish(topic=TOPIC, messages=[PubsubMessage(data=b"1")], retry=None)
+    cloud.permissions.revoke(other)
     cloud.grant("pubsub.publisher", "topic", "news")
-    assert cloud.permissions.allows(f"serviceAccount:{PART}", Need(permission=PUBLISH, resource=TOPIC))
+    assert publisher.publish(topic=TOPIC, messages=[PubsubMessage(data=b"1")], retry=None).message_ids
+
+
+def test_pulling_and_acknowledging_need_a_grant_on_the_subscription_and_managing_is_the_engineers(
+    cloud: Cloud, pubsub: grpc.Channel
+):
+    subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=pubsub))
+    pull = PullRequest(subscription=SUBSCRIPTION, max_messages=1, return_immediately=True)
+    calls: list[Callable[[], object]] = [
+        lambda: subscriber.pull(pull, retry=None),
+        lambda: list(subscriber.streaming_pull(iter([StreamingPullRequest(subscription=SUBSCRIPTION)]), retry=None)),
+        lambda: subscriber.acknowledge(subscription=SUBSCRIPTION, ack_ids=["1-1-1"], retry=None),
+        lambda: subscriber.modify_ack_deadline(
+            subscription=SUBSCRIPTION, ack_ids=["1-1-1"], ack_deadline_seconds=0, retry=None
+        ),
+    ]
+    for call in calls:
+        with pytest.raises(PermissionDenied):
+            call()
+    granted = cloud.grant("pubsub.subscriber", "subscription", SUBSCRIPTION)
+    subscriber.pull(pull, retry=None)
+    calls[2]()
+    with pytest.raises(PermissionDenied):
+        subscriber.delete_subscription(subscription=SUBSCRIPTION, retry=None)
+    cloud.permissions.revoke(granted)
+    with pytest.raises(PermissionDenied):
+        subscriber.pull(pull, retry=None)
 
 
 def test_the_model_answers_who_may_ask_it(cloud: Cloud):

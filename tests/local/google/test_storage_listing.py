@@ -11,7 +11,8 @@ from google.cloud import storage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.google.storage.store import ObjectStore, successor
+from local.google.storage.index import successor
+from local.google.storage.store import ObjectStore
 
 NAMES = st.text(alphabet="ab/é\ud7ff\ue000\U0010ffff", min_size=1, max_size=6)
 Listed = tuple[list[str], list[str]]
@@ -160,6 +161,10 @@ def test_what_cannot_be_listed_is_refused_with_a_reason(client: storage.Client, 
     [
         ("*.jpg", ["a.jpg", "z.jpg", "ä.jpg"]),
         ("**.jpg", ["a.jpg", "ok/1.jpg", "ok/2.jpg", "unclear/1.jpg", "unclear/deep/2.jpg", "z.jpg", "ä.jpg"]),
+        ("**/1.jpg", ["ok/1.jpg", "unclear/1.jpg"]),
+        ("**/{a,1,2}.jpg", ["a.jpg", "ok/1.jpg", "ok/2.jpg", "unclear/1.jpg", "unclear/deep/2.jpg"]),
+        ("unclear/**/2.jpg", ["unclear/deep/2.jpg"]),
+        ("unclear/**/1.jpg", ["unclear/1.jpg"]),
         ("*/?.jpg", ["ok/1.jpg", "ok/2.jpg", "unclear/1.jpg"]),
         ("{ok,unclear}/1.jpg", ["ok/1.jpg", "unclear/1.jpg"]),
         ("{o*/[2-9],u{n,m}clear/[!2]}.jpg", ["ok/2.jpg", "unclear/1.jpg"]),
@@ -239,7 +244,7 @@ def test_a_page_touches_only_what_is_on_it(objects: int, tmp_path: Path):
     with ObjectStore(tmp_path) as store:
         store.create_bucket("large", {})
         # Straight into the index: only its size matters here.
-        index: sqlite3.Connection = store._index  # pyright: ignore[reportPrivateUsage]
+        index: sqlite3.Connection = store._index.connection  # pyright: ignore[reportPrivateUsage]
         index.execute("BEGIN")
         index.executemany(
             "INSERT INTO objects VALUES ('large', ?, 1, 1, '', 0, '', '', NULL, 0, 0, '{}')",

@@ -16,7 +16,8 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import InvalidResponse
 
 from local.google.gate import Call
-from local.google.storage.store import MAX_METADATA_BYTES, MAX_NAME_BYTES, ObjectStore
+from local.google.storage.records import MAX_METADATA_BYTES, MAX_NAME_BYTES
+from local.google.storage.store import ObjectStore
 from tests.local.conftest import FailingGate, LocalStorage, existing
 
 QUANTUM = 256 * 1024
