@@ -1,9 +1,9 @@
 """The requests of the review app to its bucket, each with the preconditions that make it safe to send twice."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
-from google.api_core.exceptions import ClientError, Forbidden
+from google.api_core.exceptions import ClientError, Forbidden, PreconditionFailed
 from google.cloud.storage import Blob, Bucket
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -117,6 +117,48 @@ class PictureStore:
                 raise RetainedError(error.message) from error
             raise
         return _stored(moved)
+
+    def find_filed(self, target: PictureId, labels: Iterable[str], first: str | None = None) -> StoredPicture | None:
+        """The picture in `human_decided/`, or None; one request for each name that it can have, from the label `first` on."""
+        for label in sorted(labels, key=lambda label: label != first):
+            for name in filed_names(target, label):
+                stored = self.get(name)
+                if stored and stored.metadata.get(picture.DECIDED_FROM) == str(target):
+                    return stored
+        return None
+
+    def move_back(self, filed: StoredPicture, target: PictureId) -> StoredPicture:
+        """Move a filed picture back to the queue.
+
+        Raises:
+            NotFound, PreconditionFailed: it has changed, or both of its names are taken.
+            RetainedError: Cloud Storage keeps the object where it is.
+        """
+        try:
+            return self.move(filed, target.name)
+        except PreconditionFailed:
+            _, other_name = _names(target)
+            return self.move(filed, other_name)  # a new picture has come under the old name
+
+    def find_returned(self, target: PictureId) -> StoredPicture | None:
+        """The picture in the queue, after it was moved back; None where it is in neither place."""
+        for name in _names(target):
+            stored = self.get(name)
+            if stored and stored.metadata.get(picture.DECIDED_FROM) == str(target):
+                return stored
+        return None
+
+
+def _names(target: PictureId) -> tuple[str, str]:
+    """The name in the queue, and the one for a picture whose name has been taken."""
+    name = target.name.removeprefix(f"{UNCLEAR}/")
+    return target.name, layout.folder_name(UNCLEAR, layout.renamed(name, target.source_generation))
+
+
+def filed_names(target: PictureId, label: str) -> Generator[str]:
+    """The names under which a decision can file the picture, in their order."""
+    name = target.name.removeprefix(f"{UNCLEAR}/")
+    yield from layout.decided_names(label, name, target.source_generation)
 
 
 def entries_to_leave_out(metadata: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:

@@ -8,7 +8,7 @@ Pictures are moved, never copied, deleted or overwritten.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +20,10 @@ from google.api_core.exceptions import ClientError, Forbidden, NotFound, Precond
 from google.cloud.storage import Bucket
 
 from inspection import layout
-from inspection.labels import UNCLEAR
 from inspection.logs import structured_logger
 from webapp import api, picture, problems
 from webapp.picture import Hold, PictureId, StoredPicture
-from webapp.picture_store import PictureStore, RetainedError
+from webapp.picture_store import PictureStore, RetainedError, filed_names
 from webapp.waiting import WaitingCount
 
 CLAIM_TIME = timedelta(minutes=2)
@@ -280,7 +279,7 @@ class Reviewing:
             raise problems.invalid(f"label is {request.label[:100]!r}; this line's labels are {allowed}")
         seen: StoredPicture | None = None
         recorded: StoredPicture | None = None
-        names = _filed_names(target, request.label)
+        names = filed_names(target, request.label)
         name = next(names)
         for _ in range(_ATTEMPTS):
             try:
@@ -346,7 +345,7 @@ class Reviewing:
 
     def _decided_before(self, reviewer: Reviewer, target: PictureId, request: api.DecisionRequest) -> api.Decision:
         """The answer where the picture has left the queue: this very decision, sent again, or a conflict."""
-        filed = self._find_filed(target, first=request.label)
+        filed = self._store.find_filed(target, self.labels, first=request.label)
         if filed and filed.decision == request.label and filed.decided_by == reviewer.email:
             return self._decision(target, filed.name, filed)
         raise self._why_gone(target, filed)
@@ -368,19 +367,10 @@ class Reviewing:
             raise problems.claimed(by=hold.by, until=hold.until)
 
     def _why_gone(self, target: PictureId, filed: StoredPicture | None = None) -> problems.ProblemError:
-        filed = filed or self._find_filed(target)
+        filed = filed or self._store.find_filed(target, self.labels)
         if filed:
             return problems.decided(by=filed.decided_by, label=filed.decision or "", at=filed.decided_at)
         return problems.changed() if self._store.get(target.name) else problems.unknown_picture()
-
-    def _find_filed(self, target: PictureId, first: str | None = None) -> StoredPicture | None:
-        """The picture in `human_decided/`. Only asked when a request comes too late: a get for each label."""
-        for label in sorted(self.labels, key=lambda label: label != first):
-            for name in _filed_names(target, label):
-                stored = self._store.get(name)
-                if stored and stored.metadata.get(picture.DECIDED_FROM) == str(target):
-                    return stored
-        return None
 
     # Undo
 
@@ -416,11 +406,11 @@ class Reviewing:
         moved = self._store.get(name)
         if moved and moved.metadata.get(picture.DECIDED_FROM) == str(target):
             self._refuse_undo(moved, reviewer, request)
-            moved = self._return(moved, target)
+            moved = self._store.move_back(moved, target)
             self._waiting.correct(+1)
             _log.info("undone", extra={"fields": {"image": str(moved.id), "from": name, **_facts(moved)}})
         else:
-            moved = self._find_returned(target)
+            moved = self._store.find_returned(target)
             if moved is None:
                 raise problems.undo_refused("The picture is no longer where this decision put it.")
             if moved.decision is None:
@@ -440,37 +430,12 @@ class Reviewing:
         if not 0 <= request.number - number < api.UNDO_LIMIT:
             raise problems.undo_refused(f"Only a session's last {api.UNDO_LIMIT} decisions can be taken back.")
 
-    def _return(self, filed: StoredPicture, target: PictureId) -> StoredPicture:
-        try:
-            return self._store.move(filed, target.name)
-        except PreconditionFailed:
-            _, other_name = _names(target)
-            return self._store.move(filed, other_name)  # a new picture has come under the old name
-
-    def _find_returned(self, target: PictureId) -> StoredPicture | None:
-        for name in _names(target):
-            stored = self._store.get(name)
-            if stored and stored.metadata.get(picture.DECIDED_FROM) == str(target):
-                return stored
-        return None
-
     def _hold(self, stored: StoredPicture) -> Hold | None:
         return stored.hold(self._now(), CLAIM_TIME)
 
 
 def _is_by(hold: Hold, reviewer: Reviewer) -> bool:
     return (hold.by, hold.page) == (reviewer.email, reviewer.page)
-
-
-def _names(target: PictureId) -> tuple[str, str]:
-    """The name in the queue, and the one for a picture whose name has been taken."""
-    name = target.name.removeprefix(f"{UNCLEAR}/")
-    return target.name, layout.folder_name(UNCLEAR, layout.renamed(name, target.source_generation))
-
-
-def _filed_names(target: PictureId, label: str) -> Generator[str]:
-    name = target.name.removeprefix(f"{UNCLEAR}/")
-    yield from layout.decided_names(label, name, target.source_generation)
 
 
 def _facts(stored: StoredPicture) -> dict[str, object]:

@@ -8,8 +8,11 @@ import pytest
 
 from inspection import layout
 from local.google.faults import Kind, Once, When
-from proof.losses import PIPELINE, REVIEWING, Scenario, describe, matrix
 from proof.losses_images import DARK, INBOUND, MOVE, PREDICT, PREDICTION, picture
+from proof.losses_matrix import matrix
+from proof.losses_pipeline import PIPELINE, Scenario
+from proof.losses_report import describe
+from proof.losses_review import REVIEWING
 from proof.losses_stage import Line, running_line
 
 

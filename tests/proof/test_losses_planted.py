@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[2]
 TRY = """
 import sys, tempfile
 from pathlib import Path
-from proof.losses import PIPELINE, REVIEWING, describe, matrix
+from proof.losses_matrix import matrix
+from proof.losses_pipeline import PIPELINE
+from proof.losses_report import describe
+from proof.losses_review import REVIEWING
 from proof.losses_machine import explore
 from proof.losses_stage import running_line
 

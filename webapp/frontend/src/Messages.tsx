@@ -1,5 +1,5 @@
-import { unsent } from "./Room";
 import type { State } from "./review";
+import { unsent } from "./Viewer";
 
 /** What the reviewer should know without being kept from the next picture. */
 export function Messages({ state, onDismiss, onHurry }: { state: State; onDismiss: () => void; onHurry: () => void }) {

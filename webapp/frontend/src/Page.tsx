@@ -4,8 +4,8 @@ import { Help } from "./Help";
 import { type Command, commandFor } from "./keys";
 import { Messages } from "./Messages";
 import { Panel, Status } from "./Panel";
-import { Room } from "./Room";
 import * as review from "./review";
+import { Viewer } from "./Viewer";
 import { bounded, PLAIN, panned, parsed, type View, zoomed } from "./view";
 import type { Work } from "./work";
 
@@ -142,7 +142,7 @@ export function Page({ work, api }: { work: Work; api: Api }) {
         {state.spoken}
       </p>
       <Status state={state} view={view} setView={setView} onHelp={() => setHelping(true)} />
-      <Room
+      <Viewer
         state={state}
         view={view}
         setView={setView}

@@ -2,8 +2,8 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Api } from "./api";
 import { Page } from "./Page";
-import "./page.css";
 import * as storage from "./storage";
+import "./styles.css";
 import { Work } from "./work";
 
 const EXPIRY_CHECK_MS = 5000;

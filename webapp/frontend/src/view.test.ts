@@ -15,7 +15,7 @@ test("zooming out to the whole picture brings it back to the middle", () => {
   expect(zoomed({ ...PLAIN, zoom: 4, x: 1.5, y: -1.5 }, 0.01)).toEqual(PLAIN);
 });
 
-test("the picture cannot be pushed out of the room", () => {
+test("the picture cannot be pushed out of the viewer", () => {
   expect(panned(PLAIN, 0.5, 0.5)).toEqual(PLAIN);
   expect(panned({ ...PLAIN, zoom: 3 }, 9, -9)).toMatchObject({ x: 1, y: -1 });
 });

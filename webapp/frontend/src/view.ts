@@ -1,8 +1,8 @@
 /** How the picture is looked at. It stays as it is set from picture to picture and over a reload. */
 export interface View {
-  /** 1 = the picture fills the room. */
+  /** 1 = the picture fills the viewer. */
   zoom: number;
-  /** Shift of the picture's middle, in widths and heights of the room. */
+  /** Shift of the picture's middle, in widths and heights of the viewer. */
   x: number;
   y: number;
   /** 1 = as the camera took it. */
@@ -17,7 +17,7 @@ export const LIGHT = { min: 0.3, max: 3 };
 const clamp = (value: number, min: number, max: number): number => Math.min(max, Math.max(min, value));
 const round = (value: number): number => Math.round(value * 1000) / 1000;
 
-/** A view within its limits: the picture cannot be pushed out of the room. */
+/** A view within its limits: the picture cannot be pushed out of the viewer. */
 export function bounded(view: View): View {
   const zoom = clamp(view.zoom, 1, MAX_ZOOM);
   const reach = (zoom - 1) / 2;
@@ -30,7 +30,7 @@ export function bounded(view: View): View {
   };
 }
 
-/** Zooms so that the point (x, y) of the room, measured from its middle in widths and heights, stays where it is. */
+/** Zooms so that the point (x, y) of the viewer, measured from its middle in widths and heights, stays where it is. */
 export function zoomed(view: View, by: number, x = 0, y = 0): View {
   const zoom = clamp(view.zoom * by, 1, MAX_ZOOM);
   const scale = zoom / view.zoom;

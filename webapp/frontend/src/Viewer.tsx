@@ -22,9 +22,20 @@ interface Props {
   onHurry: () => void;
 }
 
-/** The room that the picture fills: wheel, drag and pinch move the view. */
-export function Room({ state, view, setView, onReady, onBroken, onPainted, onSlow, onRetry, onSkip, onHurry }: Props) {
-  const room = useRef<HTMLElement>(null);
+/** The viewer, which the picture fills: wheel, drag and pinch move the view. */
+export function Viewer({
+  state,
+  view,
+  setView,
+  onReady,
+  onBroken,
+  onPainted,
+  onSlow,
+  onRetry,
+  onSkip,
+  onHurry,
+}: Props) {
+  const viewer = useRef<HTMLElement>(null);
   const pointers = useRef(new Map<number, { x: number; y: number }>());
   const held = shown(state);
   const visible = held?.image === "ready" && !held.expired;
@@ -46,10 +57,10 @@ export function Room({ state, view, setView, onReady, onBroken, onPainted, onSlo
   }, [first, image, onPainted, onSlow]);
 
   useEffect(() => {
-    const element = room.current;
+    const element = viewer.current;
     const onWheel = (event: WheelEvent) => {
       event.preventDefault();
-      const { x, y } = place(room.current, event);
+      const { x, y } = place(viewer.current, event);
       setView((view) => zoomed(view, Math.exp(-event.deltaY * WHEEL_STEP), x, y));
     };
     // React's own listener could not keep the browser from zooming the page.
@@ -59,13 +70,13 @@ export function Room({ state, view, setView, onReady, onBroken, onPainted, onSlo
 
   const onDown = (event: PointerEvent) => {
     if (event.target instanceof Element && event.target.closest("button, a")) return;
-    room.current?.setPointerCapture(event.pointerId);
-    pointers.current.set(event.pointerId, place(room.current, event));
+    viewer.current?.setPointerCapture(event.pointerId);
+    pointers.current.set(event.pointerId, place(viewer.current, event));
   };
   const onMove = (event: PointerEvent) => {
     const from = pointers.current.get(event.pointerId);
     if (!from) return;
-    const to = place(room.current, event);
+    const to = place(viewer.current, event);
     pointers.current.set(event.pointerId, to);
     const other = [...pointers.current].find(([id]) => id !== event.pointerId)?.[1];
     if (!other) return setView((view) => panned(view, to.x - from.x, to.y - from.y));
@@ -80,16 +91,16 @@ export function Room({ state, view, setView, onReady, onBroken, onPainted, onSlo
   const images = [...state.done.map(({ held }) => held), ...state.queue].filter(({ image }) => image !== "broken");
   return (
     <section
-      className="room"
+      className="viewer"
       aria-label="Picture"
-      ref={room}
+      ref={viewer}
       data-zoomed={view.zoom > 1}
       onPointerDown={onDown}
       onPointerMove={onMove}
       onPointerUp={onUp}
       onPointerCancel={onUp}
       onDoubleClick={(event) => {
-        const { x, y } = place(room.current, event);
+        const { x, y } = place(viewer.current, event);
         setView((view) => zoomed(view, view.zoom > 1 ? 0 : DOUBLE_CLICK_ZOOM, x, y));
       }}
     >
@@ -119,9 +130,9 @@ export function Room({ state, view, setView, onReady, onBroken, onPainted, onSlo
   );
 }
 
-/** Where a pointer is, from the room's middle, in widths and heights of the room. */
-function place(room: Element | null, { clientX, clientY }: MouseEvent | PointerEvent | ReactMouseEvent) {
-  const box = room?.getBoundingClientRect() ?? new DOMRect(0, 0, 1, 1);
+/** Where a pointer is, from the viewer's middle, in widths and heights of the viewer. */
+function place(viewer: Element | null, { clientX, clientY }: MouseEvent | PointerEvent | ReactMouseEvent) {
+  const box = viewer?.getBoundingClientRect() ?? new DOMRect(0, 0, 1, 1);
   return { x: (clientX - box.x) / box.width - 0.5, y: (clientY - box.y) / box.height - 0.5 };
 }
 
@@ -139,7 +150,7 @@ const distance = (a: { x: number; y: number }, b: { x: number; y: number }) => M
 const alt = ({ picture: { name, label } }: Held) =>
   label ? `${name}, for the model most likely ${label}` : `${name}, without an answer of the model`;
 
-/** What the room says where it cannot show a picture. */
+/** What the viewer says where it cannot show a picture. */
 function Situation({
   state,
   held,
