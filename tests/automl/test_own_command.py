@@ -1,7 +1,10 @@
 """`inspection model train --backend own` as a user types it."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,37 @@ def test_a_folder_of_labelled_folders_becomes_a_model_file(folder: Path):
     assert good.returncode == 0, good.stderr
     metadata = session((folder / "good.onnx").read_bytes(), 1).get_modelmeta().custom_metadata_map
     assert ModelCard.from_metadata(metadata).figures["images"] == 20
+
+
+def test_an_interrupted_training_goes_on_where_it_was_and_gives_the_same_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1764000000")
+    command = [str(Path(sys.executable).parent / "inspection"), "model", "train", "parts", "--name", "parts"]
+    first = subprocess.Popen(
+        [*command, "--backend", "own", "--size", "128"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A background job of a shell ignores the signal, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    cache = folder / ".inspection" / "features"
+    deadline = time.monotonic() + 60
+    while not any(cache.glob("*.npy")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGINT)
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode == 130, errors
+    assert "The same command goes on" in errors
+    assert not (folder / "parts.onnx").exists()
+    kept = {path: path.stat().st_mtime_ns for path in cache.glob("*.npy")}
+
+    assert train(folder, "parts", "--size", "128").returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    again = (folder / "parts.onnx").read_bytes()
+    assert train(folder, "parts", "--size", "128", "--out", "other.onnx").returncode == 0
+    assert (folder / "other.onnx").read_bytes() == again
 
 
 @pytest.mark.parametrize(
