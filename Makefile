@@ -47,6 +47,7 @@ bench: setup browser  ## measure: requests and seconds for an image, a page of t
 	@$(RUN)python -m tests.benchmarks.pipeline
 	@$(RUN)python -m tests.benchmarks.review_queue
 	@$(RUN)python -m tests.benchmarks.review_page
+	@OMP_NUM_THREADS=2 $(RUN)python -m tests.benchmarks.own_model
 
 proof: setup  ## show that no picture is lost, no permission is too many, no bad input hurts (about twenty minutes)
 	@$(RUN)python -m proof
@@ -57,7 +58,7 @@ docs: setup  ## write docs/configuration.md anew from the program's own settings
 EXPORT = $(UV) export --frozen --no-emit-project --no-header --quiet
 lock: setup  ## write uv.lock anew, and from it the requirements of what is deployed
 	$(UV) lock
-	$(EXPORT) --only-group predict -o functions/predict/requirements.txt
+	for kind in automl vertex own; do $(EXPORT) --only-group predict-$$kind -o functions/predict/requirements-$$kind.txt; done
 	$(EXPORT) --only-group move -o functions/move/requirements.txt
 	$(EXPORT) --only-group webapp -o webapp/requirements.txt
 

@@ -34,7 +34,7 @@ platform = Platform(
 
 move = Move("move", MoveArgs(platform=platform, prediction=buckets.prediction), usable)
 predictions = Delivery("predictions", DeliveryArgs(settings=settings, to=move.function, push=push), usable)
-predict = Predict("predict", PredictArgs(platform=platform, predictions=predictions), usable)
+predict = Predict("predict", PredictArgs(platform=platform, predictions=predictions, models=buckets.models), usable)
 images = Delivery("images", DeliveryArgs(settings=settings, to=predict.function, push=push), usable)
 announcement = Announcement(
     "announcement",
@@ -65,6 +65,7 @@ Monitoring(
 
 pulumi.export("inboundBucket", announcement.bucket.url)
 pulumi.export("predictionBucket", buckets.prediction.url)
+pulumi.export("modelsBucket", buckets.models.url)
 pulumi.export("uploadCommand", pulumi.Output.concat("gcloud storage cp IMAGE ", announcement.bucket.url))
 pulumi.export("deadLetters", {path: delivery.dead_letters.id for path, delivery in paths.items()})
 pulumi.export("topics", {path: delivery.topic.id for path, delivery in paths.items()})

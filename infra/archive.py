@@ -35,13 +35,19 @@ class Archive:
     object_name: str
 
 
-def build_archive(part: str, *, root: Path) -> Archive:
+def build_archive(part: str, *, root: Path, kind: str | None = None) -> Archive:
     """Pack `functions/<part>/` of the repository at `root`, with the vocabulary beside it, into `build/`.
+
+    With a `kind`, the requirements are those of `requirements-<kind>.txt`.
 
     Raises:
         ArchiveError: a file that the builder needs is missing.
     """
     files = _below(folder := root / "functions" / part) | _vocabulary(root)
+    chosen = files.pop(f"requirements-{kind}.txt", None)
+    files = {name: path for name, path in files.items() if not name.startswith("requirements-")}
+    if chosen is not None:
+        files["requirements.txt"] = chosen
     if part == "predict":
         files |= _modules(root, "imaging")
     return _pack(part, folder, files, root)

@@ -13,10 +13,11 @@ from infra.settings import Settings
 
 
 class Buckets(Part):
-    """Where images lie sorted, and where the sources of what runs are kept."""
+    """Where images lie sorted, where model files are, and where the sources of what runs are kept."""
 
     prediction: storage.Bucket
     sources: storage.Bucket
+    models: storage.Bucket
 
     def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
         """None of them can be made public."""
@@ -35,7 +36,17 @@ class Buckets(Part):
             keep_deleted_seconds=0,
             opts=self.child(protect=False),
         )
-        self.register_outputs({"prediction": self.prediction.url, "sources": self.sources.url})
+        self.models = _bucket(
+            f"{name}-models",
+            settings.models_bucket,
+            settings,
+            delete_with_contents=settings.delete_buckets_with_contents,
+            keep_deleted_seconds=settings.keep_deleted_images_seconds,
+            opts=self.child(protect=settings.protect_images),
+        )
+        self.register_outputs(
+            {"prediction": self.prediction.url, "sources": self.sources.url, "models": self.models.url}
+        )
 
 
 def image_bucket(name: str, bucket_name: str, settings: Settings, opts: pulumi.ResourceOptions) -> storage.Bucket:

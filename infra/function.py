@@ -50,9 +50,10 @@ class Function(Part):
         limits: FunctionLimits,
         does: str,
         environment: pulumi.Input[Mapping[str, str]],
+        kind: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`does` completes "Inspection: ..." in the console."""
+        """`does` completes "Inspection: ..." in the console; `kind` chooses among the part's requirements, if it has several."""
         super().__init__("Function", name, opts)
         settings = platform.settings
         self.timeout_seconds = limits.timeout_seconds
@@ -62,7 +63,7 @@ class Function(Part):
             display_name=f"Inspection: {does}",
             opts=self.child(),
         )
-        archive = build_archive(name, root=platform.root)
+        archive = build_archive(name, root=platform.root, kind=kind)
         zipped = storage.BucketObject(
             f"{name}-sources",
             bucket=platform.sources.name,

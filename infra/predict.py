@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import projects, pubsub, vertex
+from pulumi_gcp import projects, pubsub, storage, vertex
 
 from infra.delivery import Delivery
 from infra.function import Function, Platform
@@ -14,10 +14,11 @@ from inspection.model_id import Backend, ModelId
 
 @dataclass(frozen=True, kw_only=True)
 class PredictArgs:
-    """Where it runs, and where predictions go."""
+    """Where it runs, where predictions go, and where the stack's own model files are."""
 
     platform: Platform
     predictions: Delivery
+    models: storage.Bucket
 
 
 class Predict(Part):
@@ -38,9 +39,10 @@ class Predict(Part):
             # From the name and not from the id, which a preview cannot know.
             environment=args.predictions.topic.name.apply(
                 lambda topic: PredictEnvironment(
-                    model=model, topic=f"projects/{settings.project}/topics/{topic}"
+                    model=model, topic=f"projects/{settings.project}/topics/{topic}", labels=settings.labels
                 ).to_variables()
             ),
+            kind=model.backend,
             opts=self.child(),
         )
         self._member = self.function.account.member
@@ -52,11 +54,21 @@ class Predict(Part):
             # Without a subscription, what it publishes would be lost.
             opts=self.child(depends_on=[args.predictions]),
         )
-        self._grant_model(f"{name}-model-user", model)
+        self._grant_model(f"{name}-model-user", model, args)
         self.register_outputs({"uri": self.function.uri})
 
-    def _grant_model(self, name: str, model: ModelId) -> None:
+    def _grant_model(self, name: str, model: ModelId, args: PredictArgs) -> None:
         """In the model's own project, which need not be the stack's."""
+        if model.backend is Backend.OWN:
+            ours = model.bucket == args.platform.settings.models_bucket
+            storage.BucketIAMMember(
+                name,
+                bucket=args.models.name if ours else model.bucket,
+                role="roles/storage.objectViewer",
+                member=self._member,
+                opts=self.child(),
+            )
+            return
         if model.backend is Backend.VERTEX:
             # The narrowest predefined role with aiplatform.endpoints.predict, on this one endpoint. A custom role with
             # that permission alone would be narrower, but its id stays taken for weeks after `pulumi destroy`.

@@ -36,6 +36,7 @@ PURPOSES: Mapping[str, str] = {
     "inboundBucket": "The bucket that cameras upload to.",
     "predictionBucket": "The bucket that classified images are moved to.",
     "sourcesBucket": "The bucket for the source code of what is deployed.",
+    "modelsBucket": "The bucket for model files of your own.",
     "bucketLocation": "Where the buckets are.",
     "protectImages": "Protects the image buckets from `pulumi destroy`.",
     "deleteBucketsWithContents": "Lets `pulumi destroy` delete the image buckets together with their images.",

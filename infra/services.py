@@ -24,7 +24,7 @@ _APIS = (
     "serviceusage",
     "storage",
 )
-_MODEL_APIS = {Backend.AUTOML: "automl", Backend.VERTEX: "aiplatform"}
+_MODEL_APIS = {Backend.AUTOML: ("automl",), Backend.VERTEX: ("aiplatform",), Backend.OWN: ()}
 _REVIEW_APIS = {
     SignInMode.IAP: ("appengine", "iap"),
     SignInMode.APP_ENGINE: ("appengine",),
@@ -47,7 +47,7 @@ class Services(Part):
         super().__init__("Services", name, opts)
         needed = (
             *_APIS,
-            _MODEL_APIS[settings.model.backend],
+            *_MODEL_APIS[settings.model.backend],
             *(_REVIEW_APIS[settings.sign_in] if settings.reviewers else ()),
         )
         self.apis = {

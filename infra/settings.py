@@ -48,7 +48,7 @@ _MIN_MEMORY = 256
 # One CPU takes at most 4 Gi (https://cloud.google.com/run/docs/configuring/services/memory-limits).
 _MAX_MEMORY = 4 * _MI_IN_GI
 
-_BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket")
+_BUCKETS = ("inbound_bucket", "prediction_bucket", "sources_bucket", "models_bucket")
 _MEMORY = re.compile(r"(\d{1,6})(Mi|Gi)")
 _REGION = re.compile(r"[a-z]+(?:-[a-z]+)+\d+")
 _APP_ENGINE_LOCATION = re.compile(r"[a-z]+(?:-[a-z]+)+\d*")
@@ -199,6 +199,7 @@ class Settings(_Model):
     inbound_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
     prediction_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
     sources_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
+    models_bucket: str = Field(description=NEW_BUCKET_NAME_RULE)
     bucket_location: str = Field(description="a region, or a multi-region such as EU or US")
 
     # What a stack must say if it wants its images to be at risk; the defaults are the safe ones.
@@ -362,7 +363,7 @@ class Settings(_Model):
             )
         return require(name, ok=is_prefix(name))
 
-    @field_validator("inbound_bucket", "prediction_bucket", "sources_bucket")
+    @field_validator("inbound_bucket", "prediction_bucket", "sources_bucket", "models_bucket")
     @classmethod
     def _check_bucket(cls, bucket: str, info: ValidationInfo) -> str:
         if not is_new_bucket_name(bucket):

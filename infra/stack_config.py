@@ -74,6 +74,7 @@ def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
         "inboundBucket": f"{prefix}-inbound",
         "predictionBucket": f"{prefix}-predicted",
         "sourcesBucket": f"{prefix}-sources",
+        "modelsBucket": f"{prefix}-models",
         "bucketLocation": values.get(REGION, "missing"),
         "appEngineLocation": app_engine_location(str(values.get(REGION, "missing"))),
         # Named, as a default is not checked, and these may be missed.
@@ -86,7 +87,9 @@ def parse_settings(values: Mapping[str, object], *, stack: str) -> Settings:
         errors = error.errors()
     made = {
         "name": "made from the stack's name",
-        **dict.fromkeys(("inboundBucket", "predictionBucket", "sourcesBucket"), f"made from {PROJECT} and name"),
+        **dict.fromkeys(
+            ("inboundBucket", "predictionBucket", "sourcesBucket", "modelsBucket"), f"made from {PROJECT} and name"
+        ),
         **dict.fromkeys(("bucketLocation", "appEngineLocation"), f"taken from {REGION}"),
     }
     origins = {key: origin for key, origin in made.items() if key not in values}

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from inspection.labels import LABEL_RULE, MAX_LABELS, is_label
-from inspection.model_id import ModelId, parse_model_id
+from inspection.model_id import Backend, ModelId, parse_model_id
 from inspection.names import BUCKET_NAME_RULE, E_MAIL_RULE, is_bucket_name, is_e_mail
 from inspection.routing import Thresholds
 
@@ -28,7 +28,9 @@ IAM_EMULATOR: Final = "IAMCREDENTIALS_EMULATOR_HOST"
 
 _LABELS_RULE = f"a JSON list of 1 to {MAX_LABELS} different labels, each of {LABEL_RULE}"
 _THRESHOLD_RULE = "a number from 0 to 1"
-_WHOLE_MODEL_RULE = "projects/P/locations/L/models/ICN1234567890 or projects/P/locations/L/endpoints/1234567890"
+_WHOLE_MODEL_RULE = (
+    "projects/P/locations/L/models/ICN1234567890, projects/P/locations/L/endpoints/1234567890 or gs://BUCKET/NAME.onnx"
+)
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 _IAP_AUDIENCE = re.compile(r"/projects/\d+/(?:apps/[a-z0-9.:-]+|global/backendServices/\d+)")
@@ -55,10 +57,16 @@ class PredictEnvironment:
     model: ModelId
     topic: str
     """The predictions topic: `projects/P/topics/T`."""
+    labels: tuple[str, ...] = ()
+    """The stack's, which a model file's own are compared with. Passed on with a model file alone: no service is asked
+    for its labels."""
 
     def to_variables(self) -> dict[str, str]:
         """Return the variables that predict is deployed with."""
-        return {"MODEL_ID": self.model.name, "PREDICTIONS_TOPIC": self.topic}
+        variables = {"MODEL_ID": self.model.name, "PREDICTIONS_TOPIC": self.topic}
+        if self.model.backend is Backend.OWN:
+            variables["LABELS"] = json.dumps(self.labels)
+        return variables
 
     @classmethod
     def from_variables(cls, variables: Mapping[str, str]) -> "PredictEnvironment":
@@ -70,8 +78,9 @@ class PredictEnvironment:
         reader = _Reader(variables)
         model_id = reader.text("MODEL_ID", _WHOLE_MODEL_RULE, _is_whole_model_id)
         topic = reader.text("PREDICTIONS_TOPIC", "projects/P/topics/T", _matches(_TOPIC))
+        labels = reader.labels() if model_id.startswith("gs://") else ()
         reader.check()
-        return cls(model=parse_model_id(model_id, project=""), topic=topic)
+        return cls(model=parse_model_id(model_id, project=""), topic=topic, labels=labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,9 +238,10 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[str], bool]:
 
 def _is_whole_model_id(text: str) -> bool:
     try:
-        return bool(parse_model_id(text, project="").project)
+        model = parse_model_id(text, project="")
     except ValueError:
         return False
+    return model.backend is Backend.OWN or bool(model.project)
 
 
 def _is_score(value: object) -> bool:

@@ -11,6 +11,7 @@ MAX_NAME_BYTES = 1024
 
 PREDICTION_LABEL = "prediction-label"
 PREDICTION_SCORE = "prediction-score"
+PREDICTION_HEAT_MAP = "prediction-heat-map"
 MODEL = "model"
 SOURCE = "source"
 ERROR = "error"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
+from inspection.heat_map import read_heat_map
 from inspection.names import is_bucket_name
 
 Value = TypeVar("Value")
@@ -80,6 +81,8 @@ class Prediction:
     """Of the image. A rewrite that sets metadata keeps nothing else, so all three travel with the message."""
     content_encoding: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    heat_map: str | None = None
+    """Where in the image the model saw it (:mod:`inspection.heat_map`); only some models say."""
 
     def to_json(self) -> bytes:
         """The data of the Pub/Sub message."""
@@ -114,6 +117,7 @@ class Prediction:
             content_type=_optional(fields, "content_type", _text),
             content_encoding=_optional(fields, "content_encoding", _text),
             metadata=_optional(fields, "metadata", _texts) or {},
+            heat_map=_optional(fields, "heat_map", _heat_map),
         )
 
 
@@ -209,6 +213,16 @@ def _scores(raw: object) -> dict[str, float] | None:
     return scores
 
 
+def _heat_map(raw: object) -> str | None:
+    if not isinstance(raw, str):
+        return None
+    try:
+        read_heat_map(raw)
+    except ValueError:
+        return None
+    return raw
+
+
 def _time(raw: object) -> str | None:
     if not isinstance(raw, str):
         return None
@@ -227,5 +241,6 @@ _ALLOWED: dict[Callable[[Any], Any], str] = {
     _generation: "a whole number from 1 on",
     _score: "a number from 0 to 1",
     _scores: "an object of labels, each with a number from 0 to 1",
+    _heat_map: "a grid as text, as in 2:AAD/AA==",
     _time: "a time with its offset, as in 2026-11-21T08:30:00Z",
 }

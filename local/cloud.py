@@ -21,8 +21,9 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from console.transfer import split_uri
 from inspection.environment import AUTOML_EMULATOR, PUBSUB_EMULATOR, STORAGE_EMULATOR, VERTEX_EMULATOR
-from inspection.model_id import parse_model_id
+from inspection.model_id import Backend, ModelId, parse_model_id
 from inspection.names import LOCAL_STACK, PROJECT_NAME
 from local.deploy.processes import CannotStartError
 from local.deploy.program import ROOT, ProgramError, Stack, run_program
@@ -50,6 +51,7 @@ from local.google.rpc import RunningGrpcServer
 from local.google.storage.server import storage_app
 from local.google.storage.signing import Signers
 from local.google.storage.store import ObjectStore
+from local.model_files import keep_model_files, restore_model_files
 
 CACHE = Path(".local/cache")
 """Kept from one start to the next: installed packages and the trained model."""
@@ -104,6 +106,7 @@ class LocalCloud:
         self.automl_address = ""
         """Of AutoML Vision, for the engineer at the machine; Vertex AI and Cloud Logging are at `storage_url`."""
         self.outputs: Mapping[str, Any] = {}
+        self._keeps_models = False
 
     def start(self, say: Callable[[str], None]) -> None:
         """Start Google's services, then deploy with :meth:`up`; `say` is called with each step.
@@ -136,10 +139,23 @@ class LocalCloud:
             finally:
                 without = self._provider.without_dead_letters()
         self.outputs = {**outputs, **_local_addresses(outputs, self._provider.addresses)}
+        self._restore_models(say)
         if without:
             say(f"Dead letters are not kept, because Pub/Sub's service agent lacks a role: {', '.join(without)}")
         say(_ignored_resources(self._provider.ignored))
         self._write_state()
+
+    def _restore_models(self, say: Callable[[str], None]) -> None:
+        """Bring back the model files of the last run, and say so if the stack's own is missing even then."""
+        bucket = self.storage_client().bucket(split_uri(self.outputs["modelsBucket"])[0])
+        folder = self._trained / "files"
+        restore_model_files(bucket, folder)
+        if not self._keeps_models:
+            self._keeps_models = True
+            self._running.callback(keep_model_files, bucket, folder)
+        ours = self._model.backend is Backend.OWN and self._model.bucket == bucket.name
+        if ours and bucket.get_blob(self._model.resource) is None:
+            say(f"There is no model file {self._model.name} yet: upload it before the first image arrives")
 
     def _start(self, say: Callable[[str], None]) -> None:
         self._take_home()
@@ -148,7 +164,7 @@ class LocalCloud:
         others = {f"{stack.project}:{key}": value for key, value in self._config.items()}
         stack = self._program = replace(stack, config={**stack.config, **others})
         self.project = stack.text("gcp:project")
-        model_name = _model_name(stack)
+        self._model = _model_of(stack)
         self.permissions = Permissions(self.project, grants_take_seconds=self._grants_take_seconds)
         models = ModelRegistry()
         sample = parse_model_id(SAMPLE_MODEL, project=self.project).name
@@ -161,10 +177,10 @@ class LocalCloud:
         publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         self._running.callback(publisher.stop)
         subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-        found = models.find(model_name)
-        if found is None or not found.deployed:
+        found = models.find(self._model.name)
+        if self._model.backend is not Backend.OWN and (found is None or not found.deployed):
             say(
-                f"modelId {model_name} is not deployed here, so every image becomes a dead letter, as at Google; "
+                f"modelId {self._model.name} is not deployed here, so every image becomes a dead letter, as at Google; "
                 f"{SAMPLE_MODEL} is the sample model"
             )
         runner = ArchiveRunner(
@@ -398,11 +414,11 @@ def _as_start_errors() -> Generator[None]:
         raise CannotStartError(str(error)) from error
 
 
-def _model_name(stack: Stack) -> str:
+def _model_of(stack: Stack) -> ModelId:
     # In a project made by `pulumi new` under another name, the examples' keys keep their namespace.
     try:
         text = stack.text(f"{stack.project}:modelId", f"{PROJECT_NAME}:modelId")
-        return parse_model_id(text, project=stack.text("gcp:project")).name
+        return parse_model_id(text, project=stack.text("gcp:project"))
     except ValueError as error:
         raise CannotStartError(f"Pulumi.{stack.name}.yaml: modelId: {error}") from None
 

@@ -23,7 +23,6 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +30,7 @@ from typing import Any, Final
 import psutil
 from PIL import Image, ImageCms, ImageDraw
 
+from imaging import prepare as preparing
 from proof.fuzz_mutations import Fuzzed, forget_peak, mutated_bytes, peak_bytes
 from tests.functions.slow_files import SLOW_FILES
 
@@ -118,17 +118,15 @@ def _results(worker: "subprocess.Popen[bytes]") -> Generator[dict[str, Any] | No
 
 def main(kind: str, first: int, count: int, seed: int) -> None:
     """The worker."""
-    sys.path.insert(0, str(ROOT / "functions" / "predict"))
-    picture: Any = import_module("picture")
     if kind == PLANTED:
-        picture.prepare = _planted(picture)
+        preparing.prepare = _planted
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for number, data in enumerate(islice(_files(kind, seed), first, first + count), start=first):
         for process in (None, *_decoders()):
             forget_peak(process)
         start, cpu_seconds = time.perf_counter(), _cpu_seconds()
-        outcome, finding, about = _prepared(picture, data, is_gzip=kind == GZIP)
+        outcome, finding, about = _prepared(data, is_gzip=kind == GZIP)
         print(  # noqa: T201 - read by the process that started this one
             json.dumps(
                 {
@@ -156,13 +154,13 @@ def _cpu_seconds() -> float:
     return own.user + own.system + own.children_user + own.children_system + sum(t.user + t.system for t in running)
 
 
-def _prepared(picture: Any, data: bytes, *, is_gzip: bool) -> tuple[str, str, str]:  # noqa: ANN401 - predict's module
+def _prepared(data: bytes, *, is_gzip: bool) -> tuple[str, str, str]:
     """(outcome, finding, about it) of one file."""
     try:
         if is_gzip:
-            data = picture.unpack(data, "gzip", at_most=MAX_FILE_BYTES)
-        jpeg = picture.prepare(data)
-    except picture.UnusableImageError as error:
+            data = preparing.unpack(data, "gzip", at_most=MAX_FILE_BYTES)
+        jpeg = preparing.prepare(data)
+    except preparing.UnusableImageError as error:
         text = str(error)
         if not text or len(text.encode("utf-8", "surrogatepass")) > MAX_ERROR_BYTES:
             return "refused", "a reason that is none, or too long", repr(text[:200])
@@ -176,34 +174,31 @@ def _prepared(picture: Any, data: bytes, *, is_gzip: bool) -> tuple[str, str, st
     except BaseException as error:  # noqa: BLE001 - any other is a finding, a MemoryError too
         return "crashed", f"unexpected {type(error).__name__}", str(error)[:300]
     with Image.open(io.BytesIO(jpeg)) as seen:
-        suits = seen.format == "JPEG" and seen.mode in {"L", "RGB"} and len(jpeg) <= picture.MAX_JPEG_BYTES
-        suits = suits and (jpeg == data or max(seen.size) <= picture.MAX_SIDE)
+        suits = seen.format == "JPEG" and seen.mode in {"L", "RGB"} and len(jpeg) <= preparing.MAX_JPEG_BYTES
+        suits = suits and (jpeg == data or max(seen.size) <= preparing.MAX_SIDE)
         about = f"{seen.format} {seen.mode} {seen.size} {len(jpeg)} bytes"
     return "prepared", "" if suits else "prepared to what no model takes", about
 
 
-def _planted(picture: Any) -> Callable[[bytes], bytes]:  # noqa: ANN401 - predict's module
-    def prepare(data: bytes) -> bytes:
-        match data:
-            case b"crash":
-                os.kill(os.getpid(), signal.SIGSEGV)
-            case b"hang":
-                threading.Event().wait()
-            case b"busy":
-                until = time.process_time() + 1.5
-                while time.process_time() < until:
-                    pass
-            case b"memory":
-                bytearray(2 * MEMORY_BYTES)
-            case b"surprise":
-                raise KeyError(data)
-            case b"chatter":
-                raise picture.UnusableImageError("too large " * 1000)
-            case _:
+def _planted(data: bytes) -> bytes:
+    match data:
+        case b"crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case b"hang":
+            threading.Event().wait()
+        case b"busy":
+            until = time.process_time() + 1.5
+            while time.process_time() < until:
                 pass
-        return _pictures()["JPEG"][0]
-
-    return prepare
+        case b"memory":
+            bytearray(2 * MEMORY_BYTES)
+        case b"surprise":
+            raise KeyError(data)
+        case b"chatter":
+            raise preparing.UnusableImageError("too large " * 1000)
+        case _:
+            pass
+    return _pictures()["JPEG"][0]
 
 
 def _files(kind: str, seed: int) -> Iterator[bytes]:

@@ -10,22 +10,29 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 import grpc
 import httpx
+from google.api_core.exceptions import DeadlineExceeded
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from rich.console import Console
 from rich.table import Table
 
+from automl.own.symmetry import Symmetry
+from automl.own.training import Options, train
+from console.transfer import split_uri
 from inspection.layout import SOURCE
+from inspection.names import LOCAL_STACK
 from local.cloud import LocalCloud
 from local.demo.run import wait_for_landing
 from local.demo.samples import samples
+from local.deploy.program import Stack
 from local.google.gate import Call, RequestLog
 from local.google.permissions import INVOKE, Binding, PermissionDeniedError, Refusal
 from proof.report import finish, report_console
@@ -116,11 +123,11 @@ class Line:
         subscription = self.cloud.outputs["deadLetters"][path]
         deadline = time.monotonic() + SECONDS_TO_WAIT
         while time.monotonic() < deadline:
-            for received in self.subscriber.pull(
-                subscription=subscription, max_messages=1, timeout=10
-            ).received_messages:
-                self.subscriber.acknowledge(subscription=subscription, ack_ids=[received.ack_id])
-                return received.message.data
+            with suppress(DeadlineExceeded):  # Pub/Sub answers once there is a message
+                pulled = self.subscriber.pull(subscription=subscription, max_messages=1, timeout=10)
+                for received in pulled.received_messages:
+                    self.subscriber.acknowledge(subscription=subscription, ack_ids=[received.ack_id])
+                    return received.message.data
         return None
 
 
@@ -271,6 +278,47 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 """By the binding's name in the program. A binding that is not here is one that nobody has shown to be needed."""
 
 
+MODEL_FILE = "models/proof.onnx"
+READS_MODEL = Stops(permission="storage.objects.get", so="the model file cannot be read, and no image is classified")
+"""Without `predict-model-user` where `modelId` is a model file; it has to come before the first image, as predict reads
+the file once."""
+
+
+def model_file_config() -> Mapping[str, object]:
+    """Keys of a stack whose model is a file in its own models bucket."""
+    stack = Stack.read(LOCAL_STACK)
+    bucket = f"{stack.text('gcp:project')}-inspection-{LOCAL_STACK}-models"
+    return {**CONFIG, "modelId": f"gs://{bucket}/{MODEL_FILE}"}
+
+
+def upload_model_file(cloud: LocalCloud) -> None:
+    """Train a model on a few sample castings, and upload it where :func:`model_file_config` says."""
+    castings = list(samples(40, seed=41))
+    options = Options(size=128, symmetry=Symmetry.NONE, seed=0)
+    with tempfile.TemporaryDirectory() as cache:
+        trained = train(
+            [each.jpeg for each in castings], [(each.label,) for each in castings], options, Path(cache), lambda: None
+        )
+    bucket, _ = split_uri(cloud.outputs["modelsBucket"])
+    cloud.storage_client().bucket(bucket).blob(MODEL_FILE).upload_from_string(trained.file)
+
+
+def prove_model_file(cloud: LocalCloud, deliveries: Deliveries) -> Outcome:
+    """Take the grant on the models bucket away while the first image comes; it must land once it is granted again."""
+    (binding,) = [binding for binding in bindings_of(cloud) if binding.name == "predict-model-user"]
+    upload_model_file(cloud)
+    with grpc.insecure_channel(cloud.pubsub_address) as channel:
+        line = Line(
+            cloud=cloud,
+            deliveries=deliveries,
+            publisher=pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel)),
+            subscriber=pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel)),
+        )
+        outcome = READS_MODEL.run(line, binding)
+        landed = bool(line.held_back) and line.lands(*line.held_back)
+    return outcome if landed else Outcome(binding=binding, failed="")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proof:
     """All experiments."""
@@ -404,7 +452,18 @@ def main() -> None:
                 cloud.start(lambda _: None)
             with console.status("Taking each binding away"):
                 proof = prove(cloud, deliveries)
+    with tempfile.TemporaryDirectory() as home:
+        deliveries = Deliveries()
+        with (
+            LocalCloud(
+                Path(home) / "cloud", gate=deliveries, config=model_file_config(), trained=Path(home) / "trained"
+            ) as cloud,
+            console.status("Starting the local cloud with a model file"),
+        ):
+            cloud.start(lambda _: None)
+            model_file = prove_model_file(cloud, deliveries)
     console.print(table(proof))
+    console.print(f"{model_file.binding.name}, with a model file: {model_file.failed or 'nothing failed without it'}")
     for refusal in proof.refused_with_all:
         console.print(f"[red]refused with all bindings:[/red] {refusal}")
     for name in sorted(proof.not_granted):
@@ -416,7 +475,7 @@ def main() -> None:
         f"{len(proof.outcomes)} bindings, {sum(bool(outcome.failed) for outcome in proof.outcomes.values())} of which fail "
         f"something when taken away alone; {len(proof.not_granted)} missing, {len(proof.refused_with_all)} requests refused "
         "with all of them",
-        holds=proof.holds,
+        holds=proof.holds and bool(model_file.failed),
     )
 
 

@@ -213,6 +213,8 @@ def _metadata(prediction: Prediction, source: str) -> tuple[dict[str, str], tupl
     else:
         ours[layout.PREDICTION_LABEL] = prediction.prediction_label
         ours[layout.PREDICTION_SCORE] = str(prediction.prediction_score)
+        if prediction.heat_map is not None:
+            ours[layout.PREDICTION_HEAT_MAP] = prediction.heat_map
     room = layout.MAX_METADATA_BYTES - layout.REVIEW_RESERVE_BYTES - sum(map(layout.metadata_bytes, ours.items()))
     kept: dict[str, str] = {}
     left_out: list[str] = []

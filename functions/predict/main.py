@@ -12,7 +12,7 @@ from typing import Any
 
 import flask
 import functions_framework
-from classifiers import Classifier, classifier_for
+from classifiers import Answer, Classifier, classifier_for
 from cloudevents.http import CloudEvent
 from flask.typing import ResponseReturnValue
 from google.api_core.exceptions import GoogleAPICallError, NotFound
@@ -53,7 +53,7 @@ class _Clients:
 
     def __init__(self) -> None:
         self.storage = storage.Client()
-        self.classifier: Classifier = classifier_for(ENVIRONMENT.model)
+        self.classifier: Classifier = classifier_for(ENVIRONMENT)
         self.publisher = PublisherClient()
 
 
@@ -91,7 +91,7 @@ def predict(event: CloudEvent) -> None:
     }
     flask.g.fields = fields
 
-    predictions: dict[str, float] = {}
+    answer_of_model = Answer({})
     error = _why_not_to_read(image)
     if error is None:
         with steps.time("read"):
@@ -103,12 +103,13 @@ def predict(event: CloudEvent) -> None:
             with steps.time("prepare"):
                 jpeg = prepare(unpack(data, image.content_encoding, at_most=MAX_FILE_BYTES))
             with steps.time("classify"):
-                predictions = _clients().classifier.classify(jpeg)
+                answer_of_model = _clients().classifier.classify(jpeg)
         except UnusableImageError as reason:
             error = str(reason)
         except DecoderError as failure:
             raise RetryLaterError(f"Decoding {image.image_name} failed and is retried: {failure}") from failure
 
+    predictions = answer_of_model.scores
     label = max(predictions, key=predictions.__getitem__) if predictions else None
     score = predictions[label] if label is not None else None
     prediction = Prediction(
@@ -124,6 +125,7 @@ def predict(event: CloudEvent) -> None:
         content_type=image.content_type,
         content_encoding=image.content_encoding,
         metadata=image.metadata,
+        heat_map=answer_of_model.heat_map,
     )
     with steps.time("publish"):
         _publish(prediction, repeated=is_repeated(flask.request.get_json(silent=True), attributes))

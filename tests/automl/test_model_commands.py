@@ -27,7 +27,7 @@ def bucket(models: ModelCloud) -> storage.Bucket:
     return storage_client().create_bucket(f"colours-{next(NUMBERS)}")
 
 
-@pytest.fixture(params=list(Backend))
+@pytest.fixture(params=list(FORMATS))
 def backend(request: pytest.FixtureRequest) -> Backend:
     return request.param
 

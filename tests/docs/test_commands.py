@@ -201,6 +201,7 @@ def test_the_workflow_runs_targets_that_exist():
 def test_the_index_lists_each_decision_once_and_in_order():
     folder = ROOT / "docs" / "decisions"
     files = sorted(file.name for file in folder.glob("0*.md"))
-    assert [int(name[:4]) for name in files] == list(range(1, len(files) + 1))
+    numbers = [int(name[:4]) for name in files]
+    assert numbers == sorted(set(numbers))
     assert re.findall(r"^\| \[\d+\]\((.*?)\)", (folder / "README.md").read_text(), re.MULTILINE) == files
     assert [name for name in files if not (folder / name).read_text().startswith(f"# {int(name[:4])}. ")] == []

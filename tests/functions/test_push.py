@@ -81,26 +81,34 @@ def test_pubsub_delivers_again_what_was_not_acknowledged(cloud: Cloud, topic: To
     assert [line.get("outcome") for line in lines()] == [None, "moved before"]
 
 
-@pytest.mark.parametrize("function", ["predict", "move"])
-def test_requirements_are_those_of_the_lock_file(function: str):
+@pytest.mark.parametrize(
+    ("group", "file"),
+    [
+        ("predict-automl", "predict/requirements-automl.txt"),
+        ("predict-vertex", "predict/requirements-vertex.txt"),
+        ("predict-own", "predict/requirements-own.txt"),
+        ("move", "move/requirements.txt"),
+    ],
+)
+def test_requirements_are_those_of_the_lock_file(group: str, file: str):
     exported = subprocess.run(
         [
             sys.executable, "-m", "uv", "export", "--frozen", "--offline", "--quiet",
-            "--only-group", function, "--no-emit-project", "--no-header",
+            "--only-group", group, "--no-emit-project", "--no-header",
         ],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )  # fmt: skip
-    requirements = Path(ROOT / "functions" / function / "requirements.txt").read_text()
+    requirements = Path(ROOT / "functions" / file).read_text()
     assert requirements == exported.stdout, "run `make lock`"
 
 
 @pytest.mark.parametrize("function", ["predict", "move"])
 def test_an_archive_needs_nothing_of_the_other_function_or_of_this_environment(function: str, tmp_path: Path):
     """As deployed: unpacked, and started from there by the framework's own command."""
-    with zipfile.ZipFile(build_archive(function, root=ROOT).path) as archive:
+    with zipfile.ZipFile(build_archive(function, root=ROOT, kind="automl").path) as archive:
         archive.extractall(tmp_path)
     program = (
         "import sys; sys.path[:] = [path for path in sys.path if path != sys.argv[1]]\n"

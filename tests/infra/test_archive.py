@@ -11,6 +11,8 @@ from infra.page import built_page
 from local.deploy.program import ROOT
 from tests.infra.google_stand_in import copy_checkout
 
+KINDS = {"predict": "own"}
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
@@ -25,7 +27,7 @@ def contents(archive: Archive) -> list[str]:
 
 @pytest.mark.parametrize("part", ["predict", "move"])
 def test_a_zip_holds_the_function_at_its_root_and_the_vocabulary_beside_it(part: str):
-    names = contents(build_archive(part, root=ROOT))
+    names = contents(build_archive(part, root=ROOT, kind=KINDS.get(part)))
     vocabulary = {f"inspection/{path.name}" for path in (ROOT / "inspection").glob("*.py")}
     assert {"main.py", "requirements.txt", "inspection/__init__.py", "inspection/message.py"} <= set(names)
     assert {name for name in names if name.startswith("inspection/")} == vocabulary
@@ -55,7 +57,7 @@ def test_a_fresh_checkout_elsewhere_makes_the_same_bytes(checkout: Path):
         os.utime(path, (1_000_000_000 + number, 1_000_000_000 + number))
         path.chmod(0o700)
     for part in ("predict", "move"):
-        here, there = build_archive(part, root=ROOT), build_archive(part, root=checkout)
+        here, there = (build_archive(part, root=root, kind=KINDS.get(part)) for root in (ROOT, checkout))
         assert here.path != there.path
         assert here.path.read_bytes() == there.path.read_bytes()
         assert here.object_name == there.object_name
@@ -66,7 +68,7 @@ def test_a_fresh_checkout_elsewhere_makes_the_same_bytes(checkout: Path):
 
 
 def test_what_working_on_a_function_leaves_behind_is_not_in_its_zip(checkout: Path):
-    clean = build_archive("predict", root=checkout)
+    clean = build_archive("predict", root=checkout, kind="own")
     folder = checkout / "functions" / "predict"
     leftovers = ["__pycache__/main.cpython-312.pyc", "tests/test_main.py", ".venv/x.py", ".DS_Store", "main.pyc"]
     for leftover in leftovers:
@@ -76,7 +78,7 @@ def test_what_working_on_a_function_leaves_behind_is_not_in_its_zip(checkout: Pa
     (checkout / "inspection" / "command" / "__init__.py").write_text("the command")
     (checkout / "inspection" / "__pycache__").mkdir()
     (checkout / "inspection" / "__pycache__" / "labels.pyc").write_text("compiled")
-    assert build_archive("predict", root=checkout).object_name == clean.object_name
+    assert build_archive("predict", root=checkout, kind="own").object_name == clean.object_name
 
 
 def test_a_new_file_and_a_renamed_one_change_the_name(checkout: Path):

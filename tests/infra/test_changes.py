@@ -99,7 +99,7 @@ def test_two_stacks_share_no_name_and_no_grant_in_one_project():
 def test_physical_names_are_found_at_all():
     names = physical_names(declare("dev"))
     assert ("gcp:pubsub/topic:Topic", "inspection-dev-images") in names
-    assert len(names) == 3 + 2 + 4 + 4 + 4 + 2 + 1 + 11 + 1  # buckets, zips, topics, subscriptions, ...
+    assert len(names) == 4 + 2 + 4 + 4 + 4 + 2 + 1 + 11 + 1  # buckets, zips, topics, subscriptions, ...
 
 
 def physical_names(inventory: Inventory) -> list[tuple[str, str]]:
@@ -137,7 +137,9 @@ def test_the_example_stacks_are_in_order(stack: str):
     example = Inventory(run_program(Stack.read(stack), Google()))
     assert example.outputs["inboundBucket"].startswith("gs://")
     protected = {bucket.name for bucket in example.of("storage/bucket:Bucket") if bucket.protect}
-    assert protected == ({"buckets-inbound", "buckets-prediction"} if stack == "production" else set())
+    assert protected == (
+        {"buckets-inbound", "buckets-models", "buckets-prediction"} if stack == "production" else set()
+    )
 
 
 def test_the_template_asks_for_keys_that_exist_and_for_all_that_are_required():
@@ -153,6 +155,7 @@ def test_the_template_asks_for_keys_that_exist_and_for_all_that_are_required():
         "inboundBucket",
         "predictionBucket",
         "sourcesBucket",
+        "modelsBucket",
         "bucketLocation",
         "appEngineLocation",
     }

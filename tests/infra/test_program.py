@@ -22,7 +22,9 @@ from tests.infra.google_stand_in import (
 from tests.infra.order import prerequisites, stages_of_destruction
 
 NAME = "inspection-test"
-INBOUND, PREDICTED, SOURCES = (f"{PROJECT}-{NAME}-{part}" for part in ("inbound", "predicted", "sources"))
+INBOUND, PREDICTED, SOURCES, MODELS = (
+    f"{PROJECT}-{NAME}-{part}" for part in ("inbound", "predicted", "sources", "models")
+)
 URI = {part: f"https://{NAME}-{part}-x.a.run.app" for part in ("predict", "move")}
 
 
@@ -73,7 +75,7 @@ def test_nothing_more_and_nothing_less_is_declared(line: Inventory):
         "gcp:pubsub/topicIAMMember:TopicIAMMember": 4,
         "gcp:serviceaccount/account:Account": 6,
         "gcp:serviceaccount/iAMMember:IAMMember": 2,
-        "gcp:storage/bucket:Bucket": 3,
+        "gcp:storage/bucket:Bucket": 4,
         "gcp:storage/bucketIAMMember:BucketIAMMember": 8,
         "gcp:storage/bucketObject:BucketObject": 4,
         "gcp:storage/notification:Notification": 1,
@@ -256,11 +258,33 @@ def test_an_automl_model_is_completed_and_granted_on_its_project():
     assert "aiplatform.googleapis.com" not in apis
 
 
+@pytest.mark.parametrize("bucket", [MODELS, "models-of-all"])
+def test_a_model_file_is_read_from_its_bucket_and_no_model_service_is_needed(bucket: str):
+    own = declare(modelId=f"gs://{bucket}/models/castings-3.onnx", labels=["ok", "defect"])
+    grant = own.one("storage/bucketIAMMember:BucketIAMMember", "predict-model-user").inputs
+    assert is_subset({"bucket": bucket, "role": "roles/storage.objectViewer", "member": account("predict")}, grant)
+    function = own.one("cloudfunctionsv2/function:Function", "predict-function").inputs
+    environment = function["serviceConfig"]["environmentVariables"]
+    assert environment["MODEL_ID"] == f"gs://{bucket}/models/castings-3.onnx"
+    assert environment["LABELS"] == '["ok", "defect"]'
+    apis = {api.inputs["service"] for api in own.of("projects/service:Service")}
+    assert not {"automl.googleapis.com", "aiplatform.googleapis.com"} & apis
+
+
+@pytest.mark.parametrize("model_id", ["ICN7", "projects/models-of-all/locations/us-central1/endpoints/7"])
+def test_no_other_model_may_have_the_models_bucket_read(model_id: str):
+    declared = declare(modelId=model_id)
+    assert not [
+        grant for grant in declared.of("storage/bucketIAMMember:BucketIAMMember") if grant.inputs["bucket"] == MODELS
+    ]
+
+
 def test_what_a_user_gets_told(line: Inventory):
     assert line.outputs == {
         "inboundBucket": f"gs://{INBOUND}",
         "reviewUrl": f"https://{NAME}-review-dot-{APP_ENGINE_HOST}",
         "predictionBucket": f"gs://{PREDICTED}",
+        "modelsBucket": f"gs://{MODELS}",
         "uploadCommand": f"gcloud storage cp IMAGE gs://{INBOUND}",
         "deadLetters": {
             path: f"projects/{PROJECT}/subscriptions/{NAME}-{path}-dead-letters" for path in ("images", "predictions")

@@ -222,7 +222,7 @@ def test_the_longest_project_and_name_still_make_bucket_names_that_fit():
 
 def test_a_project_of_a_domain_needs_bucket_names_of_its_own():
     names = {mistake.split()[0] for mistake in mistakes(**{"gcp:project": "example.com:factory"})}
-    assert names == {"inboundBucket", "predictionBucket", "sourcesBucket"}
+    assert names == {"inboundBucket", "predictionBucket", "sourcesBucket", "modelsBucket"}
 
 
 def test_a_long_value_is_cut_short():

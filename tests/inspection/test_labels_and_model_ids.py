@@ -57,6 +57,17 @@ def test_a_label_that_cannot(label: str):
                 resource="678",
             ),
         ),
+        (
+            "gs://factory-models/models/castings-3.onnx",
+            ModelId(
+                backend=Backend.OWN,
+                name="gs://factory-models/models/castings-3.onnx",
+                project="",
+                location="",
+                resource="models/castings-3.onnx",
+                bucket="factory-models",
+            ),
+        ),
     ],
 )
 def test_the_shape_of_a_models_id_says_who_answers(text: str, expected: ModelId):
@@ -67,7 +78,7 @@ def test_the_shape_of_a_models_id_says_who_answers(text: str, expected: ModelId)
 @pytest.mark.parametrize(
     "text",
     [
-        "", "ICN", "icn42", "ICN42 ", "TCN42", "resnet.tflite", "projects/p/models/ICN42", "endpoints/678",
+        "", "ICN", "icn42", "ICN42 ", "TCN42", "resnet.tflite", "gs://b/m.onnx", "gs://models/m.tflite", "gs://models/.onnx/", "gs://Models/m.onnx", "projects/p/models/ICN42", "endpoints/678",
         "projects/factory/locations/us-central1/models/678", "projects/factory/locations/us-central1/endpoints/",
         "projects/factory/locations/US/endpoints/6", "projects//locations/us-central1/endpoints/6",
         "https://europe-west4-aiplatform.googleapis.com/v1/projects/factory/locations/europe-west4/endpoints/6",

@@ -16,7 +16,7 @@ import yaml
 from google.cloud import storage
 
 import automl.stack.model
-import infra.settings
+import infra.stack_config
 import local.deploy.program
 from automl.stack.config import StackConfigError
 from inspection import message
@@ -148,7 +148,7 @@ def test_a_setting_that_crashes_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(_location: object) -> str:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(infra.settings, "_key", fail)
+    monkeypatch.setattr(infra.stack_config, "_key", fail)
     fuzzed = fuzz_settings(100, SEED)
     assert fuzzed.findings["unexpected ZeroDivisionError"]
     assert not fuzzed.holds

@@ -1,6 +1,7 @@
 """`inspection model train` and `cancel`."""
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from automl.commands.model.costs import confirm_cost
 from automl.commands.model.options import Location, Project, Yes
 from automl.commands.model.plan import check_plan
 from automl.commands.model.terminal import print_error_line, print_line, reported_errors, watch_step
+from automl.own.symmetry import Symmetry
 from automl.services import training_run as training
 from automl.services.choice import service_for
 from automl.services.service import (
@@ -17,8 +19,9 @@ from automl.services.service import (
     ServiceError,
 )
 from automl.stack.where import project as project_or_local
-from console.arguments import INTERRUPTED, given_name
+from console.arguments import INTERRUPTED, given_name, given_path
 from console.errors import fail
+from console.errors import reported_errors as user_errors_reported
 from inspection.model_id import Backend
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
@@ -29,19 +32,42 @@ def train(  # typer's help tells the arguments
     *,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IMPORT_FILE...", help="gs://..., from `inspection dataset`; several are put together."),
+        typer.Argument(
+            metavar="IMPORT_FILE...",
+            help="gs://..., from `inspection dataset`; several are put together. --backend own also takes a folder "
+            "with a sub-folder for each label.",
+        ),
     ] = None,
     name: Annotated[str, typer.Option(help=f"Of data set and model: {_NAME_RULE}.")],
     budget: Annotated[int, typer.Option(metavar="NODE_HOURS", help="At most so much is trained: 8 to 800.")] = 8,
     backend: Annotated[
         Backend | None,
-        typer.Option(help="AutoML Vision, or AutoML on Vertex AI. Default: whose format the import file has."),
+        typer.Option(
+            help="AutoML Vision, AutoML on Vertex AI, or own: a model file, trained here. Default: whose format the "
+            "import file has."
+        ),
     ] = None,
     multi_label: Annotated[
         bool, typer.Option("--multi-label", help="A picture may have several labels. (JSON Lines say it themselves.)")
     ] = False,
     yes: Yes = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training of that name.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=given_path, metavar="FILE", help="own: where the model goes. Default: NAME.onnx."),
+    ] = None,
+    only_good: Annotated[
+        bool,
+        typer.Option("--only-good", help="own: learn from images labelled ok alone; what looks different is defect."),
+    ] = False,
+    symmetry: Annotated[
+        Symmetry,
+        typer.Option(
+            help="own: how a part may lie and still be the same: as it does, mirrored too, or turned in any way.",
+        ),
+    ] = Symmetry.FLIP,
+    seed: Annotated[int, typer.Option(min=0, help="own: the same images and seed give the same file.")] = 0,
+    size: Annotated[int, typer.Option(metavar="PIXELS", help="own: of each side of what the model looks at.")] = 384,
     project: Project = None,
     location: Location = None,
 ) -> None:
@@ -68,10 +94,26 @@ def train(  # typer's help tells the arguments
         --backend vertex --project PROJECT
       inspection model train --name parts --project PROJECT --resume
 
+    \b
+    A model of your own, on this machine; started again, it goes on where it was:
+      inspection model train parts/ --name parts --backend own
+
     Exit code: 0 trained, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """  # noqa: D301  # \b is a real backspace: click's mark for lines to keep
     if not _NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is not a name: {_NAME_RULE}", param_hint="--name")
+    if backend is Backend.OWN:
+        from automl.commands.model.own import train_own
+        from automl.own.training import Options
+
+        options = Options(size=size, symmetry=symmetry, seed=seed, multi_label=multi_label)
+        with user_errors_reported():
+            try:
+                train_own(files or [], out or Path(f"{name}.onnx"), options, only_good=only_good)
+            except KeyboardInterrupt:
+                print_error_line("Interrupted. The same command goes on where this one was.")
+                raise typer.Exit(INTERRUPTED) from None
+        return
     with reported_errors():
         where = project_or_local(project)
         before = training.load(name, where)

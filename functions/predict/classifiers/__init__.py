@@ -5,8 +5,10 @@ A further kind of model is one more file here, one more shape in :mod:`inspectio
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
+from inspection.environment import PredictEnvironment
 from inspection.model_id import Backend, ModelId
 from inspection.push import NeedsAttentionError, RetryLaterError
 
@@ -14,11 +16,21 @@ TIMEOUT_SECONDS = 30.0
 """How long a model may take. No client retries by itself: Pub/Sub does, with its backoff."""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a model said about a picture."""
+
+    scores: dict[str, float]
+    """From 0 to 1, of each label; at least one."""
+    heat_map: str | None = None
+    """Where it saw the label with the highest score (:mod:`inspection.heat_map`); None: it does not say."""
+
+
 class Classifier(Protocol):
     """A model that gives every label a score."""
 
-    def classify(self, jpeg: bytes) -> dict[str, float]:
-        """The score, from 0 to 1, of each label; at least one.
+    def classify(self, jpeg: bytes) -> Answer:
+        """The score of each label.
 
         Raises:
             RetryLaterError: the model is busy or out of reach.
@@ -29,8 +41,9 @@ class Classifier(Protocol):
         ...
 
 
-def classifier_for(model: ModelId) -> Classifier:
-    """The classifier for a model; only that one's client library is imported."""
+def classifier_for(environment: PredictEnvironment) -> Classifier:
+    """Return the classifier for the environment's model; only that one's client library is imported."""
+    model = environment.model
     match model.backend:
         case Backend.AUTOML:
             from classifiers.automl import AutomlClassifier
@@ -40,6 +53,10 @@ def classifier_for(model: ModelId) -> Classifier:
             from classifiers.vertex import VertexClassifier
 
             return VertexClassifier(model)
+        case Backend.OWN:
+            from classifiers.model_file import ModelFileClassifier
+
+            return ModelFileClassifier(model, environment.labels)
 
 
 def checked_scores(model: ModelId, pairs: Iterable[tuple[str, float]]) -> dict[str, float]:

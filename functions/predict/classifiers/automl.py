@@ -8,7 +8,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.automl_v1 import ExamplePayload, Image, PredictionServiceClient
 from google.cloud.automl_v1.services.prediction_service.transports import PredictionServiceGrpcTransport
 
-from classifiers import TIMEOUT_SECONDS, checked_scores
+from classifiers import TIMEOUT_SECONDS, Answer, checked_scores
 from inspection.environment import AUTOML_EMULATOR
 from inspection.model_id import ModelId
 from inspection.push import failed_request
@@ -27,7 +27,7 @@ class AutomlClassifier:
             else PredictionServiceClient()
         )
 
-    def classify(self, jpeg: bytes) -> dict[str, float]:
+    def classify(self, jpeg: bytes) -> Answer:
         """See :meth:`classifiers.Classifier.classify`."""
         try:
             response = self._client.predict(
@@ -48,6 +48,5 @@ class AutomlClassifier:
             ) from error
         except GoogleAuthError as error:
             raise failed_request("Signing in to AutoML Vision", status=None, answer=str(error), check="") from error
-        return checked_scores(
-            self._model, ((annotation.display_name, annotation.classification.score) for annotation in response.payload)
-        )
+        pairs = ((annotation.display_name, annotation.classification.score) for annotation in response.payload)
+        return Answer(checked_scores(self._model, pairs))

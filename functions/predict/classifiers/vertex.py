@@ -12,7 +12,7 @@ import requests
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
-from classifiers import TIMEOUT_SECONDS, checked_scores
+from classifiers import TIMEOUT_SECONDS, Answer, checked_scores
 from inspection.environment import VERTEX_EMULATOR
 from inspection.model_id import ModelId
 from inspection.push import NeedsAttentionError, failed_request
@@ -39,7 +39,7 @@ class VertexClassifier:
         host = emulator or f"https://{model.location}-aiplatform.googleapis.com"
         self._url = f"{host}/v1/{model.name}:predict"
 
-    def classify(self, jpeg: bytes) -> dict[str, float]:
+    def classify(self, jpeg: bytes) -> Answer:
         """See :meth:`classifiers.Classifier.classify`."""
         doing = f"Asking the Vertex AI endpoint {self._model.name}"
         question = {
@@ -66,7 +66,7 @@ class VertexClassifier:
                 f"the endpoint {self._model.name} gave no image classification - check that the model deployed to it "
                 f"is one; it answered {response.text[:200]!r}"
             ) from error
-        return checked_scores(self._model, pairs)
+        return Answer(checked_scores(self._model, pairs))
 
 
 def _error(response: requests.Response) -> str:

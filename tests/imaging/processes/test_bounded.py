@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,8 @@ from imaging.bounded import LARGE_PIXELS, OPENING_SECONDS, DecoderError, Unusabl
 from tests.imaging import bounded_functions as functions
 
 ROOT = Path(__file__).parents[3]
-MARGIN_SECONDS = 1.0
-"""The start of Python, and the clock of the system."""
+MARGIN_SECONDS = 2.0
+"""The start of Python, which takes longer on a busy machine, and the clock of the system."""
 
 
 def cpu_seconds_of_ended_processes() -> float:
@@ -29,9 +30,13 @@ def cpu_seconds_of_ended_processes() -> float:
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process is there yet."""
-    monkeypatch.setattr(bounded, "_idle", [])
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No process is there yet, and none is left, whose CPU time would count in the next test."""
+    idle: list[Any] = []
+    monkeypatch.setattr(bounded, "_idle", idle)
+    yield
+    for process in idle:
+        process._popen.communicate()
 
 
 def wait_for(path: Path) -> None:
@@ -77,7 +82,8 @@ def test_an_image_has_more_time_by_its_pixels(fresh: None):
     before = cpu_seconds_of_ended_processes()
     with pytest.raises(UnusableImageError, match=r"over 4\.5 s of CPU time, the limit for 5\.0 megapixels"):
         run(functions.never_end_after_claim, b"5000000")
-    assert 4.5 - 0.1 < cpu_seconds_of_ended_processes() - before < 4.5 + MARGIN_SECONDS
+    # On a busy machine the timer, which counts whole ticks, runs up to a tenth ahead of the sum that is read here.
+    assert 4.5 * 0.9 < cpu_seconds_of_ended_processes() - before < 4.5 + MARGIN_SECONDS
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS"])

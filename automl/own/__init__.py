@@ -1,0 +1,1 @@
+"""A model of one's own: trained on this machine, written as one ONNX file."""
