@@ -43,6 +43,9 @@ ATTEMPTS = 5
 
 CONFIG: Mapping[str, object] = {
     "deliveryAttempts": ATTEMPTS,
+    # Seven attempts within the wait: the pauses must not grow.
+    "minimumBackoffSeconds": 1,
+    "maximumBackoffSeconds": 1,
     "threshold": 1,  # every picture is unclear
 }
 
